@@ -1,0 +1,156 @@
+"""Text as numbers: characters of a long text, or of a list of names.
+
+B: batch, T: characters in a window, N: examples, L: characters of the longest name.  Ids are
+int64.  A name is framed by the boundary character, which says "starts here" and "ends here".
+"""
+from pathlib import Path
+import random
+
+import numpy as np
+
+from .files import find, search_folders
+
+
+class Vocabulary:
+    """Characters <-> ids 0..V-1, in code point order; a boundary, if given, comes first as 0.
+
+    `text` is a string or a list of strings; the characters in it are the ones known.
+    """
+
+    def __init__(self, text, boundary=None):
+        known = set("".join(text))
+        if boundary is not None and (len(boundary) != 1 or boundary in known):
+            raise ValueError(f"Vocabulary: boundary {boundary!r}; needed one character that the "
+                             "text does not have, so choose another")
+        if not known:
+            raise ValueError("Vocabulary: the text is empty; needed at least one character")
+        self.boundary = boundary
+        self.chars = ([] if boundary is None else [boundary]) + sorted(known)
+        self.ids = {char: i for i, char in enumerate(self.chars)}
+
+    def __len__(self):
+        return len(self.chars)
+
+    def encode(self, text):
+        """A string of n characters -> (n,) int64."""
+        try:
+            return np.fromiter(map(self.ids.__getitem__, text), np.int64, len(text))
+        except KeyError as problem:
+            char = problem.args[0]
+            raise ValueError(f"encode: {char!r} at position {text.index(char)} is not among the "
+                             f"{len(self)} known characters; build the Vocabulary from text that "
+                             "has it, or take it out") from None
+
+    def decode(self, ids):
+        """(n,) integers -> a string of n characters."""
+        ids = np.asarray(ids)
+        if ids.size == 0:
+            return ""
+        if ids.ndim != 1 or ids.dtype.kind not in "iu" or ids.min() < 0 or ids.max() >= len(self):
+            raise ValueError(f"decode: {ids.dtype} of shape {ids.shape}, {ids.min()} to "
+                             f"{ids.max()}; needed integers of shape (n,), 0 to {len(self) - 1}")
+        return "".join(self.chars[i] for i in ids.tolist())
+
+
+def read_text(path):
+    """The text of a UTF-8 file, with every line end as \\n and no byte order mark.
+
+    `path` is taken as it stands, then below TINYGEN_DATA and data/.
+    """
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"{path} is a folder; needed a text file, so name one inside it")
+    folders = search_folders("text")
+    found = find([path], [".", *folders])
+    if found is None:
+        raise FileNotFoundError(f"no file {path} in {Path.cwd()}, {', '.join(map(str, folders))}; "
+                                "check the name, or name its folder in TINYGEN_DATA")
+    data = found.read_bytes()
+    if not data:
+        raise ValueError(f"{found} is empty; needed at least one character")
+    return _decoded(data, found).removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _decoded(data, path):
+    """UTF-8 bytes -> string, or ValueError naming the first wrong byte."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as problem:
+        raise ValueError(f"{path}: byte 0x{data[problem.start]:02x} at offset {problem.start} is "
+                         "not UTF-8; save the file as UTF-8") from None
+
+
+def read_names(path):
+    """The names in a file, one a line; blanks around a name and blank lines are dropped."""
+    names = [line.strip() for line in read_text(path).split("\n")]
+    names = [name for name in names if name]
+    if not names:
+        raise ValueError(f"{path} has only blank lines; needed one name a line")
+    return names
+
+
+def split_names(names, seed=42):
+    """Shuffled and cut 80 : 10 : 10 -> (train, valid, test).
+
+    With seed 42, the split of Karpathy's "makemore" lecture 2 (2022): random.shuffle in place.
+    """
+    names = list(names)
+    random.Random(seed).shuffle(names)
+    first, second = int(.8 * len(names)), int(.9 * len(names))
+    return names[:first], names[first:second], names[second:]
+
+
+def windows(ids, length, batch_size, rng):
+    """Random windows of one long text and their next characters -> x, y (B, T) int64.
+
+    y[b, t] is the character after x[b, t].  The draw is a function of rng's state alone.
+    """
+    if not 1 <= length < len(ids):
+        raise ValueError(f"windows: length {length} of a text of {len(ids)} characters; needed 1 "
+                         "to one less than the text, so shorten the window")
+    start = rng.integers(0, len(ids) - length, batch_size)
+    both = np.asarray(ids)[start[:, None] + np.arange(length + 1)].astype(np.int64, copy=False)
+    return both[:, :-1], both[:, 1:]
+
+
+def contexts(names, vocabulary, length):
+    """Every character of every name, last boundary too, after its context -> x (N, length), y (N,).
+
+    Contexts that reach before the name are filled with boundaries: Bengio et al. (2003) on
+    characters.  length=1 gives all pairs of a bigram table.
+    """
+    if length < 1:
+        raise ValueError(f"contexts: length {length}; needed at least 1")
+    _check(names, vocabulary)
+    end = vocabulary.boundary
+    ids = vocabulary.encode("".join(end * length + name + end for name in names))
+    both = np.lib.stride_tricks.sliding_window_view(ids, length + 1)
+    # A boundary after a boundary is filling, not the end of a name: no name is empty.
+    both = both[(both[:, -1] != 0) | (both[:, -2] != 0)]
+    return both[:, :-1], both[:, -1]
+
+
+def padded(names, vocabulary):
+    """Names side by side -> x, y (N, L+1) int64 and mask (N, L+1) float32.
+
+    x starts with the boundary, y ends with it; mask is 0 in the filling after that, 1 before.  The
+    mean loss per character is (loss * mask).sum() / mask.sum().
+    """
+    _check(names, vocabulary)
+    size = np.array([len(name) for name in names])
+    both = np.zeros((len(names), size.max() + 2), np.int64)  # 0: the boundary
+    for row, name in zip(both, names):
+        row[1:len(name) + 1] = vocabulary.encode(name)
+    mask = np.arange(size.max() + 1) <= size[:, None]
+    return both[:, :-1], both[:, 1:], mask.astype(np.float32)
+
+
+def _check(names, vocabulary):
+    """Names can be framed: there are some, none empty, none with the boundary inside."""
+    if vocabulary.boundary is None:
+        raise ValueError("names need a boundary; build Vocabulary(names, boundary='.')")
+    if isinstance(names, str) or len(names) == 0:
+        raise ValueError(f"names are {names!r}; needed a list of at least one string")
+    for i, name in enumerate(names):
+        if not name or vocabulary.boundary in name:
+            raise ValueError(f"names[{i}] is {name!r}; needed at least one character and no "
+                             f"boundary {vocabulary.boundary!r} inside")
