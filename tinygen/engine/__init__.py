@@ -1,0 +1,2 @@
+"""Automatic differentiation on arrays, from scratch. Reading order: backend, tensor, elementwise,
+shaping, reductions, products, convolution, fused, gradcheck, trace."""
