@@ -1,0 +1,1 @@
+"""Models that are nothing but a sampler: generative adversarial networks."""

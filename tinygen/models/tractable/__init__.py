@@ -1,0 +1,1 @@
+"""Models whose log_prob(x) is exact: autoregressive models and normalizing flows."""

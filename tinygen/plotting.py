@@ -1,0 +1,55 @@
+"""Every picture a lesson shows. Each function draws into the axes it is given and returns nothing;
+`figure` makes the axes and `save` writes the file.
+"""
+import os
+
+import numpy
+
+BRANCH_COLORS = {"explicit, tractable": "#1b6ca8", "explicit, approximate": "#c8553d",
+                 "implicit": "#3c8d5a", "data": "#555555"}
+
+
+def figure(rows, columns, size):
+    """(figure, axes (rows, columns)), size in inches, drawn without a screen."""
+    import matplotlib.pyplot as plt
+    fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    return fig, axes
+
+
+def save(fig, folder, name, show=False):
+    """Writes folder/name and returns that path; with show, also opens a window where there is one."""
+    import matplotlib.pyplot as plt
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, name)
+    fig.savefig(path, dpi=130)
+    if show:
+        plt.show()
+    plt.close(fig)
+    return path
+
+
+def images(ax, x, shape, columns=8, title=None, color=None):
+    """x (n, H*W) in [0, 1] as a grid of pictures of the given shape (H, W), with thin lines between."""
+    (H, W), rows = shape, -(-len(x) // columns)
+    grid = numpy.full((rows * (H + 1) - 1, columns * (W + 1) - 1), 0.5)
+    for i, picture in enumerate(x.reshape(-1, H, W)):
+        r, c = divmod(i, columns)
+        grid[r * (H + 1):r * (H + 1) + H, c * (W + 1):c * (W + 1) + W] = picture
+    ax.imshow(grid, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+    ax.set_axis_off()
+    if title:
+        ax.set_title(title, color=color or "black", fontsize=10)
+
+
+def curve(ax, values, label, color=None, window=50):
+    """A noisy loss: every step faintly, and its running mean over `window` steps."""
+    steps = numpy.arange(1, len(values) + 1)
+    window = max(1, min(window, len(values) // 4))
+    smooth = numpy.convolve(values, numpy.ones(window) / window, mode="valid")
+    ax.plot(steps, values, color=color, alpha=0.2, linewidth=0.6)
+    ax.plot(steps[window - 1:], smooth, color=color, linewidth=1.6, label=label)
+
+
+def floor_line(ax, value, label):
+    """A level that no model can go below."""
+    ax.axhline(value, color="black", linewidth=1, linestyle="--", label=label)

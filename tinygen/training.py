@@ -1,0 +1,233 @@
+"""The training loop: progress, checkpoints, resume.
+
+    goals    [(name, loss, optimizer), ...]: at each step every loss(x) in turn is lowered by its
+             optimizer. One goal for maximum likelihood, two for a GAN.
+    batches  an endless iterator that can tell and take back its place (datasets.batches.Endless);
+             x is what it gives, an array or a tuple of arrays, on the backend
+    step     1, 2, ...; a checkpoint holds everything that the next step depends on
+"""
+import json
+import math
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from contextlib import contextmanager, suppress
+
+import numpy
+
+from .engine.backend import random_state, set_random_state, xp
+
+FORMAT = 1                      # of checkpoint files; raised when an older file would be misread
+
+
+def fit(model, batches, steps, goals, *, checkpoint=None, every=1000, report=None, evaluate=None):
+    """Trains for `steps` steps (counted from the first, also after a resume) and gives the history
+    {"step": ..., name: ...}: the losses, in nats where the model's are, at every step.
+
+    checkpoint   a path (.npz): continued from if it exists, written at the start, every `every`
+                 steps, at the end, and on Ctrl-C, which stops after the current step and raises
+                 KeyboardInterrupt
+    report       called as report(step, steps, losses, examples) after every step; see Progress
+    evaluate     called as evaluate(step) every `every` steps and at the end, in eval mode
+    A loss that is not finite raises FloatingPointError before its optimizer changes anything.
+    """
+    if every < 1:
+        raise ValueError(f"fit: every is {every}; needs at least 1")
+    run = _Run(model, batches, goals)
+    if checkpoint and os.path.exists(checkpoint):
+        run.load(checkpoint)
+    elif checkpoint:
+        run.save(checkpoint)                        # a path that cannot be written fails now
+    model.train()
+    with _interrupt_between_steps() as interrupted:
+        while run.step < steps and not interrupted:
+            losses, examples = run.advance()
+            if report:
+                report(run.step, steps, losses, examples)
+            if run.step % every == 0 or run.step == steps:
+                if evaluate:
+                    model.eval()
+                    evaluate(run.step)
+                    model.train()
+                if checkpoint and not interrupted:
+                    run.save(checkpoint)
+        if interrupted:
+            if checkpoint:
+                run.save(checkpoint)
+            raise KeyboardInterrupt(f"stopped after step {run.step}" + (
+                f"; run the same command again to go on from {checkpoint}" if checkpoint else ""))
+    return run.history()
+
+
+class _Run:
+    """Everything that the next step depends on."""
+
+    def __init__(self, model, batches, goals):
+        self.model, self.batches, self.goals = model, batches, goals
+        self.step, self.losses = 0, {name: [] for name, _, _ in goals}
+
+    def advance(self):
+        """One step; its losses by name, and how many examples it saw."""
+        x = next(self.batches, None)
+        if x is None:
+            raise ValueError(f"fit: the batches ended after step {self.step}; give an endless "
+                             "iterator, such as datasets.batches.Endless")
+        x = tuple(map(xp.asarray, x)) if isinstance(x, tuple) else xp.asarray(x)
+        losses = {name: self.lower(name, loss(x), optimizer)
+                  for name, loss, optimizer in self.goals}
+        for name, value in losses.items():
+            self.losses[name].append(value)
+        self.step += 1
+        return losses, len(x[0] if isinstance(x, tuple) else x)
+
+    def lower(self, name, loss, optimizer):
+        """One step of the optimizer; gives the loss before it."""
+        value = loss.item()
+        if not math.isfinite(value):
+            raise FloatingPointError(
+                f"fit: the {name} became {value} at step {self.step + 1}; the step was not taken. "
+                "Lower the learning rate, clip the gradients, or look with tg.debug()")
+        optimizer.zero_grad()
+        loss.backward(optimizer.params)
+        optimizer.step()
+        return value
+
+    def history(self):
+        return {"step": numpy.arange(1, self.step + 1),
+                **{name: numpy.array(values) for name, values in self.losses.items()}}
+
+    def state(self):
+        """({name: array}, what else there is to know)"""
+        arrays = {f"model/{k}": v for k, v in self.model.state_dict().items()}
+        for i, (_, _, optimizer) in enumerate(self.goals):
+            arrays |= {f"optimizer{i}/{k}": v for k, v in optimizer.state_dict().items()}
+        arrays |= {f"loss/{k}": numpy.array(v) for k, v in self.losses.items()}
+        return arrays, {"step": self.step, "goals": list(self.losses), "random": random_state(),
+                        "batches": self.batches.state()}
+
+    def set_state(self, arrays, meta):
+        def part(prefix):
+            return {k[len(prefix):]: v for k, v in arrays.items() if k.startswith(prefix)}
+        if meta["goals"] != list(self.losses):
+            raise ValueError(f"its goals are {meta['goals']}, not {list(self.losses)}")
+        self.model.load_state_dict(part("model/"))
+        for i, (_, _, optimizer) in enumerate(self.goals):
+            optimizer.load_state_dict(part(f"optimizer{i}/"))
+        self.losses = {name: values.tolist() for name, values in part("loss/").items()}
+        self.step = meta["step"]
+        self.batches.load_state(meta["batches"])
+        set_random_state(meta["random"])
+
+    def save(self, path):
+        for name, p in self.model.named_parameters().items():
+            if not xp.isfinite(p.data).all():       # a finite loss may have such a gradient
+                raise FloatingPointError(
+                    f"fit: {name} is no longer finite after step {self.step}; {path} was left as "
+                    "it is. Lower the learning rate, clip the gradients, or look with tg.debug()")
+        save_arrays(path, *self.state())
+
+    def load(self, path):
+        saved, before = load_arrays(path), self.state()
+        try:
+            self.set_state(*saved)
+        except (KeyError, TypeError, ValueError) as error:
+            self.set_state(*before)
+            raise ValueError(f"{path} is the checkpoint of another run ({error}); delete it, or "
+                             "name another file") from None
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+def save_arrays(path, arrays, meta):
+    """Writes {name: array} and JSON-able meta to an .npz file, all of it or nothing: a reader finds
+    the old file or the new one. OSError, naming the path, when it cannot be written."""
+    text = json.dumps({"format": FORMAT, "arrays": list(arrays), **meta})
+    unfinished = f"{path}.{os.getpid()}.part"
+    try:
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        with open(unfinished, "wb") as file:
+            numpy.savez(file, meta=numpy.array(text), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise type(error)(f"cannot write {path}: {error.strerror or error}; the file there, if any"
+                          ", is as it was") from None
+    finally:
+        with suppress(OSError):
+            os.unlink(unfinished)                   # still there only if something went wrong
+
+
+def load_arrays(path):
+    """({name: array}, meta) of a file by save_arrays. Nothing in the file is executed; ValueError
+    when it is damaged, or of another format."""
+    with open(path, "rb") as file:
+        try:
+            with numpy.load(file, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+            meta = json.loads(arrays.pop("meta").item())
+            found = meta["format"]
+            if found == FORMAT and meta["arrays"] != list(arrays):
+                raise ValueError("arrays are missing")
+        except Exception as error:                  # damage has many faces, and none matters
+            why = (str(error) or type(error).__name__).splitlines()[0]
+            raise ValueError(f"{path} is damaged or no checkpoint ({why}); delete it, or name "
+                             "another file") from None
+    if found != FORMAT:
+        raise ValueError(f"{path} has checkpoint format {found}; this version reads {FORMAT}: "
+                         "train anew, or use the version that wrote it")
+    return arrays, meta
+
+
+# --- Ctrl-C and progress --------------------------------------------------------------------------
+
+@contextmanager
+def _interrupt_between_steps():
+    """Gives a list that is empty until Ctrl-C; a second Ctrl-C interrupts at once."""
+    interrupted = []
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted                           # only the main thread may handle signals
+        return
+
+    def handle(number, frame):
+        if interrupted:
+            raise KeyboardInterrupt
+        interrupted.append(number)
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class Progress:
+    """report= for fit: one line with step, losses, examples/s and time left.
+
+    On a terminal the line rewrites itself; elsewhere a line comes every `seconds`."""
+
+    def __init__(self, name, unit="nats", seconds=10, file=None):
+        self.name, self.unit, self.file = name, unit, file or sys.stderr
+        self.live = self.file.isatty()
+        self.seconds = 0.2 if self.live else seconds
+        self.start = self.shown = time.perf_counter()
+        self.first = self.examples = None
+
+    def __call__(self, step, steps, losses, examples):
+        now = time.perf_counter()
+        if self.first is None:
+            self.first, self.examples = step - 1, 0
+        self.examples += examples
+        if step < steps and now - self.shown < self.seconds:
+            return
+        self.shown, spent = now, now - self.start
+        minutes, seconds = divmod(round(spent / (step - self.first) * (steps - step)), 60)
+        values = "  ".join(f"{name} {value:.2f} {self.unit}" for name, value in losses.items())
+        line = (f"{self.name}  step {step}/{steps}  {values}  "
+                f"{self.examples / spent:,.0f} examples/s  {minutes}:{seconds:02d} left")
+        if self.live:                               # a line that wraps could not be rewritten
+            line = "\r\x1b[K" + line[:shutil.get_terminal_size().columns - 1]
+        self.file.write(line + ("\n" if step == steps or not self.live else ""))
+        self.file.flush()
