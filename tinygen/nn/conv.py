@@ -1,0 +1,65 @@
+"""Convolutions.   x (B, C, H, W), sizes and strides an int or a pair (vertical, horizontal)."""
+from ..engine.backend import xp
+from ..engine.convolution import conv2d, conv_transpose2d
+from . import init
+from .linear import check_sizes
+from .module import Module
+
+
+class Conv2d(Module):
+    """y = x * W + b, cross-correlation.   (B, n_in, H, W) -> (B, n_out, H', W')
+
+    H' = (H + 2 padding - dilation (k - 1) - 1) // stride + 1.   W (n_out, n_in / groups, k, k)
+    Starts with W, b ~ U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
+
+    def __init__(self, n_in, n_out, size, stride=1, padding=0, dilation=1, groups=1, bias=True):
+        kh, kw = _check("Conv2d", n_in, n_out, size, groups)
+        self.W = init.fan_in_uniform((n_out, n_in // groups, kh, kw))
+        self.b = init.fan_in_uniform((n_out,), n_in // groups * kh * kw) if bias else None
+        self.settings = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+    def forward(self, x):
+        return conv2d(x, self.W, self.b, **self.settings)
+
+
+class ConvTranspose2d(Module):
+    """The adjoint of Conv2d: upsamples by its stride.   (B, n_in, H, W) -> (B, n_out, H', W')
+
+    H' = (H - 1) stride - 2 padding + dilation (k - 1) + output_padding + 1.
+    W (n_in, n_out / groups, k, k);   starts as PyTorch does, from fan_in = n_out / groups k k."""
+
+    def __init__(self, n_in, n_out, size, stride=1, padding=0, output_padding=0, dilation=1,
+                 groups=1, bias=True):
+        kh, kw = _check("ConvTranspose2d", n_in, n_out, size, groups)
+        self.W = init.fan_in_uniform((n_in, n_out // groups, kh, kw))
+        self.b = init.fan_in_uniform((n_out,), n_out // groups * kh * kw) if bias else None
+        self.settings = dict(stride=stride, padding=padding, output_padding=output_padding,
+                             dilation=dilation, groups=groups)
+
+    def forward(self, x):
+        return conv_transpose2d(x, self.W, self.b, **self.settings)
+
+
+class MaskedConv2d(Conv2d):
+    """As Conv2d with W * M, M (k, k) or broadcastable to W: M = 0 cuts a tap of the kernel."""
+
+    def __init__(self, n_in, n_out, size, mask, **settings):
+        super().__init__(n_in, n_out, size, **settings)
+        self.mask = xp.asarray(mask, dtype=self.W.dtype)
+        try:
+            xp.broadcast_to(self.mask, self.W.shape)
+        except ValueError:
+            raise ValueError(f"MaskedConv2d: mask of shape {self.mask.shape}, needed {self.W.shape} "
+                             "or one that broadcasts to it") from None
+
+    def forward(self, x):
+        return conv2d(x, self.W * self.mask, self.b, **self.settings)
+
+
+def _check(layer, n_in, n_out, size, groups):
+    """The kernel's height and width; ValueError for sizes that make no kernel."""
+    kh, kw = size if isinstance(size, (tuple, list)) else (size, size)
+    check_sizes(layer, n_in=n_in, n_out=n_out, kernel_height=kh, kernel_width=kw, groups=groups)
+    if n_in % groups or n_out % groups:
+        raise ValueError(f"{layer}: {groups} groups do not divide n_in={n_in} and n_out={n_out}")
+    return kh, kw

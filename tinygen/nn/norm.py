@@ -1,0 +1,89 @@
+"""Normalisation layers.   W starts at 1, b at 0."""
+from ..engine.backend import xp
+from ..engine.fused import batch_norm, group_norm, layer_norm
+from ..engine.tensor import Tensor
+from . import init
+from .linear import check_sizes
+from .module import Module
+
+
+class LayerNorm(Module):
+    """Each example to mean 0 and variance 1 over its last axis, then W y + b.   (..., n) -> same"""
+
+    def __init__(self, n, eps=1e-5, bias=True):
+        check_sizes("LayerNorm", n=n)
+        self.W, self.b = init.constant((n,), 1.0), init.constant((n,)) if bias else 0.0
+        self.eps = eps
+
+    def forward(self, x):
+        if x.shape[-1:] != self.W.shape:        # a W of size 1 would broadcast unnoticed
+            raise ValueError(f"LayerNorm: needs a last axis of size {self.W.size}; "
+                             f"got shape {x.shape}")
+        return layer_norm(x, self.W, self.b, self.eps)
+
+
+class GroupNorm(Module):
+    """As LayerNorm over all elements of each group of channels.   (B, C, ...) -> same"""
+
+    def __init__(self, groups, channels, eps=1e-5):
+        check_sizes("GroupNorm", groups=groups, channels=channels)
+        if channels % groups:
+            raise ValueError(f"GroupNorm: {groups} groups do not divide {channels} channels")
+        self.W, self.b = init.constant((channels,), 1.0), init.constant((channels,))
+        self.groups, self.eps = groups, eps
+
+    def forward(self, x):
+        if x.shape[1:2] != self.W.shape:
+            raise ValueError(f"GroupNorm: needs axis 1 of size {self.W.size}; got shape {x.shape}")
+        return group_norm(x, self.W, self.b, self.groups, self.eps)
+
+
+class _BatchNorm(Module):
+    """Each channel to mean 0 and variance 1 over the batch, then W y + b.
+
+    While training the batch's own moments are used, and running averages move towards them:
+    running <- (1 - momentum) running + momentum batch (the variance with N - 1). In eval mode the
+    running averages are used. Source: Ioffe & Szegedy 2015; momentum as PyTorch counts it."""
+
+    def __init__(self, channels, momentum=0.1, eps=1e-5):
+        check_sizes(type(self).__name__, channels=channels)
+        self.W, self.b = init.constant((channels,), 1.0), init.constant((channels,))
+        self.running_mean = Tensor(xp.zeros(channels, dtype="float32"))
+        self.running_var = Tensor(xp.ones(channels, dtype="float32"))
+        self.momentum, self.eps = momentum, eps
+
+    def forward(self, x):
+        if x.ndim != self.ndim or x.shape[1] != self.W.shape[0]:
+            raise ValueError(f"{type(self).__name__}: needs {self.ndim} axes, axis 1 of size "
+                             f"{self.W.shape[0]}; got shape {x.shape}")
+        if not self.training:
+            return self._with_running_moments(x)
+        n = x.size // x.shape[1]
+        if n < 2:
+            raise ValueError(f"{type(self).__name__}: a batch of shape {x.shape} has one value per "
+                             "channel and so no variance; use more examples, or eval()")
+        saved = {}
+        y = batch_norm(x, self.W, self.b, self.eps, saved)
+        self._average(self.running_mean, saved["mu"])
+        self._average(self.running_var, (saved["s"] ** -2 - self.eps) * (n / (n - 1)))
+        return y
+
+    def _average(self, running, new):
+        running.data *= 1 - self.momentum
+        running.data += self.momentum * new.reshape(-1)
+
+    def _with_running_moments(self, x):
+        scale = self.W * (self.running_var.data + self.eps) ** -0.5
+        shift = self.b - self.running_mean.data * scale
+        shape = (-1,) + (1,) * (x.ndim - 2)
+        return x * scale.reshape(shape) + shift.reshape(shape)
+
+
+class BatchNorm1d(_BatchNorm):
+    __doc__ = "x (B, C). " + _BatchNorm.__doc__
+    ndim = 2
+
+
+class BatchNorm2d(_BatchNorm):
+    __doc__ = "x (B, C, H, W). " + _BatchNorm.__doc__
+    ndim = 4

@@ -1,0 +1,217 @@
+"""Optimizers: they change parameters in place by their gradients.
+
+    p, g     a parameter and its gradient, as flat arrays;   t  steps taken
+    lr       step size: a number, or a schedule: a function of t = 1, 2, ... that gives one
+An update is a short list of array operations; on the CPU it runs block by block, so that a block's
+numbers stay in cache from the first operation to the last, and large models use two threads.
+"""
+import math
+
+import numpy
+
+from .engine.backend import in_threads, to_numpy, xp
+from .engine.tensor import Tensor
+
+BLOCK = 1 << 16                 # floats: 256 KiB an array, near a core's second-level cache
+FLUSH_EVERY = 128               # steps
+
+
+class Optimizer:
+    """Holds parameters, each once, and per parameter the state arrays named in `slots`.
+
+    t counts the steps of the optimizer, also for a parameter that had no gradient in some of them.
+    """
+    slots = ()
+
+    def __init__(self, params, lr, weight_decay):
+        name = type(self).__name__
+        params = params if hasattr(params, "__iter__") else [params]
+        self.params = list({id(p): p for p in params}.values())
+        if not self.params:
+            raise ValueError(f"{name}: given no parameters")
+        for p in self.params:
+            if not isinstance(p, Tensor) or not p.requires_grad or not p.is_leaf:
+                raise TypeError(f"{name}: parameters must be leaf Tensors with requires_grad=True; "
+                                "pass model.parameters()")
+        if not callable(lr) and not lr > 0:
+            raise ValueError(f"{name}: lr is {lr!r}; needs a number above 0, or a schedule")
+        if not weight_decay >= 0:
+            raise ValueError(f"{name}: weight_decay is {weight_decay!r}; needs a number from 0 up")
+        self.lr, self.weight_decay, self.t = lr, weight_decay, 0
+        self.state = [[xp.zeros(p.size, dtype=p.dtype) for _ in self.slots] for p in self.params]
+
+    def zero_grad(self):
+        for p in self.params:
+            p.grad = None
+
+    def step(self):
+        """Updates every parameter that has a gradient."""
+        blocks = [block for p, state in zip(self.params, self.state) if p.grad is not None
+                  for block in _blocks(p, state)]
+        self.t += 1
+        lr = self.lr(self.t) if callable(self.lr) else self.lr
+        update = self.update(float(lr))         # a NumPy number would turn float32 into float64
+        flush = self.t % FLUSH_EVERY == 0
+
+        def run(part):
+            for p, g, *state in part:
+                update(p, g, *state, xp.empty_like(p))
+                if flush:
+                    _flush(state)
+        in_threads(run, blocks, sum(len(block[0]) for block in blocks))
+
+    def update(self, lr):
+        """This step's function of (p, g, *state, scratch), each a flat array."""
+        raise NotImplementedError
+
+    def state_dict(self):
+        """{"t": ..., "lr": ..., "m.0": ...}: NumPy copies; no "lr" where it is a schedule."""
+        named = {f"{slot}.{i}": to_numpy(a).copy() for i, state in enumerate(self.state)
+                 for slot, a in zip(self.slots, state)}
+        lr = {} if callable(self.lr) else {"lr": numpy.array(self.lr)}
+        return {"t": numpy.array(self.t), **lr, **named}
+
+    def load_state_dict(self, state):
+        own = self.state_dict()
+        wrong = sorted(own.keys() ^ state.keys()) or [
+            k for k in own if own[k].shape != numpy.shape(state[k])]
+        if wrong:
+            raise ValueError(f"load_state_dict: not the state of this {type(self).__name__}: "
+                             f"{', '.join(wrong)} missing, unexpected or of another shape")
+        self.t = int(state["t"])
+        if "lr" in state:
+            self.lr = float(state["lr"])
+        for i, arrays in enumerate(self.state):
+            for slot, a in zip(self.slots, arrays):
+                a[...] = xp.asarray(state[f"{slot}.{i}"])
+
+
+def _blocks(p, state):
+    """(p, g, *state), flat; on the CPU cut into stretches of BLOCK."""
+    if p.grad.shape != p.shape:
+        raise ValueError(f"step: a gradient of shape {p.grad.shape} for a parameter of {p.shape}")
+    if not p.data.flags.c_contiguous:
+        p.data = xp.ascontiguousarray(p.data)       # so that the flat view below is a view
+    arrays = [p.data.reshape(-1), p.grad.reshape(-1), *state]
+    if xp.__name__ != "numpy" or p.size <= BLOCK:
+        return [arrays]
+    return [[a[i:i + BLOCK] for a in arrays] for i in range(0, p.size, BLOCK)]
+
+
+def _flush(state):
+    """Sets to 0 what is too small to matter: where a gradient has become exactly 0, a moment would
+    decay into denormal floats, whose arithmetic more than doubles the time of a step."""
+    for a in state:
+        a *= xp.abs(a) > 1e8 * float(xp.finfo(a.dtype).tiny)        # 1e-30 for float32
+
+
+class SGD(Optimizer):
+    """v <- momentum v + g;   p <- p - lr v,   or p - lr (g + momentum v) with Nesterov.
+
+    g includes weight_decay p. Source: Sutskever et al. 2013, in the form of PyTorch (the velocity
+    does not contain lr)."""
+
+    def __init__(self, params, lr, momentum=0.0, nesterov=False, weight_decay=0.0):
+        self.slots = ("v",) if momentum else ()
+        super().__init__(params, lr, weight_decay)
+        if not 0 <= momentum < 1:
+            raise ValueError(f"SGD: momentum is {momentum!r}; needs 0 <= momentum < 1")
+        if nesterov and not momentum:
+            raise ValueError("SGD: nesterov needs a momentum above 0")
+        self.momentum, self.nesterov = momentum, nesterov
+
+    def update(self, lr):
+        momentum, decay, nesterov = self.momentum, self.weight_decay, self.nesterov
+
+        def update(p, g, *rest):
+            *velocity, t = rest
+            if decay:
+                g = g + decay * p
+            for v in velocity:
+                v *= momentum
+                v += g
+                g = g + momentum * v if nesterov else v
+            xp.multiply(g, lr, out=t)
+            p -= t
+        return update
+
+
+class Adam(Optimizer):
+    """m <- b1 m + (1 - b1) g;   v <- b2 v + (1 - b2) g^2;
+    p <- p - lr (m / c1) / (sqrt(v / c2) + eps),   c1 = 1 - b1^t,   c2 = 1 - b2^t.
+
+    weight_decay adds weight_decay p to g. Source: Kingma & Ba 2015, algorithm 1."""
+    slots = ("m", "v")
+    decoupled = False
+
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+        super().__init__(params, lr, weight_decay)
+        if len(betas) != 2 or not all(0 <= b < 1 for b in betas):
+            raise ValueError(f"{type(self).__name__}: betas are {betas}; needs two, 0 <= beta < 1")
+        if not eps > 0:
+            raise ValueError(f"{type(self).__name__}: eps is {eps!r}; needs a number above 0")
+        self.betas, self.eps = betas, eps
+
+    def update(self, lr):
+        """m and v are kept divided by 1 - b1 and 1 - b2, which saves two passes over memory; the
+        factors are in `rate` and `eps`."""
+        (b1, b2), t = self.betas, self.t
+        c1, c2 = 1 - b1 ** t, 1 - b2 ** t
+        scale = math.sqrt(c2 / (1 - b2))
+        rate, eps = lr * (1 - b1) / c1 * scale, self.eps * scale
+        coupled = 0.0 if self.decoupled else self.weight_decay
+        shrink = 1 - lr * self.weight_decay if self.decoupled else 1.0
+
+        def update(p, g, m, v, t):
+            if coupled:
+                g = g + coupled * p
+            m *= b1
+            m += g
+            v *= b2
+            xp.multiply(g, g, out=t)
+            v += t
+            xp.sqrt(v, out=t)
+            t += eps
+            xp.divide(m, t, out=t)
+            t *= rate
+            if shrink != 1:
+                p *= shrink
+            p -= t
+        return update
+
+
+class AdamW(Adam):
+    """Adam on the gradient alone; the weights shrink beside it: p <- (1 - lr weight_decay) p - ...
+
+    Source: Loshchilov & Hutter 2019, algorithm 2, with lr in the decay too, as in PyTorch."""
+    decoupled = True
+
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
+        super().__init__(params, lr, betas, eps, weight_decay)
+
+
+def cosine(lr, steps, warmup=0, last=0.0):
+    """A schedule: in a straight line up to lr over `warmup` steps, then down to `last` along half a
+    cosine until `steps`, `last` from there on. Source: Loshchilov & Hutter 2017, eq. 5."""
+    if not 0 <= warmup < steps:
+        raise ValueError(f"cosine: warmup is {warmup} of {steps} steps; needs 0 <= warmup < steps")
+
+    def schedule(t):
+        if t <= warmup:
+            return lr * t / warmup
+        done = min((t - 1 - warmup) / (steps - warmup), 1)
+        return last + (lr - last) * (1 + math.cos(math.pi * done)) / 2
+    return schedule
+
+
+def clip_grad_norm(params, max_norm):
+    """g <- g max_norm / |g| where |g|, the norm of all gradients together, is larger. Gives |g|.
+    Source: Pascanu et al. 2013, algorithm 1."""
+    if not max_norm > 0:
+        raise ValueError(f"clip_grad_norm: max_norm is {max_norm!r}; needs a number above 0")
+    params = [p for p in params if p.grad is not None]
+    norm = math.sqrt(sum((p.grad * p.grad).sum() for p in params))
+    if norm > max_norm:
+        for p in params:
+            p.grad *= max_norm / norm           # not g *= ...: a 0-d g may be a NumPy number
+    return norm
