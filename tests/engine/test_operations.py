@@ -40,7 +40,7 @@ def signed(*shape):
     return positive(*shape) * rng.choice([-1.0, 1.0], shape)
 
 
-# --- the table --------------------------------------------------------------------------------------
+# --- the table ------------------------------------------------------------------------------------
 
 class row:
     """op(*inputs, **settings), or op(inputs, **settings) for an op that takes a list of arrays."""
@@ -134,7 +134,8 @@ TABLE = [
     *[row(tg.expand_dims, spread(2, 3), axis) for axis in (0, -1, (0, 2))],
     *[row(tg.squeeze, spread(2, 1, 3, 1), axis) for axis in (None, 1, (1, -1))],
     *[row(tg.flip, spread(2, 3), axis) for axis in (None, 0, (0, 1))],
-    *[row(tg.broadcast_to, spread(*a), b) for a, b in (((3,), (2, 3)), ((2, 1), [2, 4]), ((), (2,)))],
+    *[row(tg.broadcast_to, spread(*a), b)
+      for a, b in (((3,), (2, 3)), ((2, 1), [2, 4]), ((), (2,)))],
     row(tg.pad, spread(2, 3), 2),
     row(tg.pad, spread(2, 3), ((1, 0), (0, 2)), value=1.5),
     row(tg.concatenate, spread(2, 3), spread(1, 3), spread(0, 3), takes_list=True),
@@ -151,7 +152,8 @@ TABLE = [
 
     *[row(tg.matmul, spread(*a), spread(*b)) for a, b in MATRICES],
     row(tg.linear, spread(2, 3), spread(3, 4)),
-    *[row(tg.linear, spread(*shape), spread(3, 2), spread(2)) for shape in ((4, 3), (2, 2, 3), (3,))],
+    *[row(tg.linear, spread(*shape), spread(3, 2), spread(2))
+      for shape in ((4, 3), (2, 2, 3), (3,))],
     *[row(tg.einsum, spec, *[spread(*[3 if c == "j" else 2 for c in part.strip()])
                              for part in spec.split("->")[0].split(",")]) for spec in EINSUMS],
     *[row(tg.conv2d, spread(*x), spread(*W), spread(W[0]), **how) for x, W, how in CONVOLUTIONS],
@@ -163,7 +165,8 @@ TABLE = [
       for size, stride in ((2, None), (3, 2), ((2, 3), (1, 2)), (1, 3))],
     *[row(tg.upsample, spread(2, 2, 2, 3), factor) for factor in (1, 2, (2, 3))],
 
-    *[row(tg.layer_norm, spread(*shape), spread(4), spread(4)) for shape in ((3, 4), (2, 3, 4), (4,))],
+    *[row(tg.layer_norm, spread(*shape), spread(4), spread(4))
+      for shape in ((3, 4), (2, 3, 4), (4,))],
     row(tg.layer_norm, spread(2, 4), 2.0, eps=0.1),
     *[row(tg.batch_norm, spread(*shape), spread(3), spread(3))
       for shape in ((4, 3), (2, 3, 2), (2, 3, 2, 2))],
@@ -184,7 +187,7 @@ TABLE = [
 ]
 
 
-# --- the plain forms: an op without one here has NumPy's of the same name ---------------------------
+# --- the plain forms: an op without one here has NumPy's of the same name -------------------------
 
 def plain_log_softmax(x, axis=-1):
     return x - np.log(np.exp(x).sum(axis, keepdims=True))
@@ -303,7 +306,7 @@ PLAIN = {
 }
 
 
-# --- of every row -----------------------------------------------------------------------------------
+# --- of every row ---------------------------------------------------------------------------------
 
 every_row = pytest.mark.parametrize("row", TABLE, ids=lambda row: row.__name__)
 
@@ -420,15 +423,18 @@ def test_nothing_is_alive_afterwards(row, monkeypatch):
         gc.enable()
 
 
-# --- of the table -----------------------------------------------------------------------------------
+# --- of the table ---------------------------------------------------------------------------------
 
-PROMISED = """exp log sqrt sin cos tanh sigmoid softplus relu leaky_relu silu gelu abs maximum minimum
-    where clip sum mean var std max min logsumexp softmax log_softmax cumsum reshape transpose swapaxes
-    expand_dims squeeze broadcast_to concatenate stack split pad flip take_along_axis matmul einsum
-    conv2d conv_transpose2d max_pool2d avg_pool2d upsample layer_norm batch_norm group_norm embedding
-    dropout cross_entropy binary_cross_entropy_with_logits mse""".split()
-METHODS = """exp log sqrt sin cos tanh sigmoid softplus relu abs sum mean var std max min logsumexp
-    softmax log_softmax transpose squeeze flip""".split()
+PROMISED = """
+    exp log sqrt sin cos tanh sigmoid softplus relu leaky_relu silu gelu abs
+    maximum minimum where clip sum mean var std max min logsumexp softmax log_softmax cumsum
+    reshape transpose swapaxes expand_dims squeeze broadcast_to concatenate stack split pad flip
+    take_along_axis matmul einsum
+    conv2d conv_transpose2d max_pool2d avg_pool2d upsample layer_norm batch_norm group_norm
+    embedding dropout cross_entropy binary_cross_entropy_with_logits mse""".split()
+METHODS = """
+    exp log sqrt sin cos tanh sigmoid softplus relu abs sum mean var std max min logsumexp softmax
+    log_softmax transpose squeeze flip""".split()
 
 
 def test_every_operation_of_the_package_is_in_the_table():
@@ -468,14 +474,14 @@ def test_methods_are_the_functions(name):
 def test_methods_that_take_settings():
     x = leaf(xp.asarray(spread(2, 6)))
     assert x.reshape(3, 4).shape == x.reshape((3, 4)).shape == x.reshape([3, -1]).shape == (3, 4)
-    assert x.reshape(3, 4).transpose(1, 0).shape == x.T.shape[:0] + (4, 3) and x.reshape(-1).ndim == 1
-    assert x.reshape(-1).transpose(0).shape == (12,) and x.transpose([1, 0]).shape == x.T.shape
+    assert x.transpose(1, 0).shape == x.transpose([1, 0]).shape == x.T.shape == (6, 2)
+    assert x.reshape(-1).transpose(0).shape == (12,)
     assert x.swapaxes(0, 1).shape == (6, 2) and x.astype("float32").dtype == "float32"
     assert close(x.clip(-1, 1), tg.clip(x, -1, 1)) and close(x.cumsum(axis=1), tg.cumsum(x, 1))
     assert close(x.max(axis=1, keepdims=True), tg.max(x, 1, True)) and x[[]].shape == (0, 6)
 
 
-# --- ties and kinks, as the docstrings state --------------------------------------------------------
+# --- ties and kinks, as the docstrings state ------------------------------------------------------
 
 def slope(f, *values, dtype="float64"):
     """The gradients of sum(f(*xs))."""
@@ -520,7 +526,7 @@ def test_the_derivative_of_std_at_0_is_not_finite():
         assert not np.isfinite(slope(tg.std, [1.0, 1.0])).any()
 
 
-# --- large numbers ----------------------------------------------------------------------------------
+# --- large numbers --------------------------------------------------------------------------------
 
 LARGE = [-1e4, -100.0, 0.0, 100.0, 1e4]
 ROWS_OF_LARGE = [[1e4, -1e4, 0.0], [-1e4, -1e4, -1e4], [1e4, 1e4, 1e4]]
@@ -571,7 +577,7 @@ def test_a_row_of_minus_infinities_counts_as_probability_0():
     assert tg.logsumexp(leaf(xp.asarray([math.inf, 0.0]))).item() == math.inf
 
 
-# --- types that meet --------------------------------------------------------------------------------
+# --- types that meet ------------------------------------------------------------------------------
 
 PARTNERS = {
     "int": 2, "float": 2.5, "True": True, "float64 number": np.float64(2.5), "int64": np.int64(2),
@@ -629,83 +635,90 @@ def test_integers_meet_floats_as_float32():
     assert (tg.tensor(np.ones(3)) * tg.tensor([1.0, 2.0, 3.0])).dtype == "float64"
 
 
-# --- mistakes ---------------------------------------------------------------------------------------
+# --- mistakes -------------------------------------------------------------------------------------
 
 def zeros(*shape, dtype="float32"):
     return tg.Tensor(xp.zeros(shape, dtype), requires_grad=dtype != "int64")
 
 
 FIT = "sizes must be equal or 1, compared from the right$"
-MISTAKES = {
-    "add": (lambda: zeros(3) + zeros(4), ValueError, rf"add: given shapes \(3,\), \(4,\): {FIT}"),
-    "array": (lambda: xp.zeros(3) * zeros(4), ValueError, rf"multiply: .*\(4,\), \(3,\): {FIT}"),
-    "where": (lambda: tg.where(xp.zeros(2) > 0, zeros(3), 0.0), ValueError, rf"where: given.* {FIT}"),
-    "clip": (lambda: tg.clip(zeros(3), xp.zeros(4), 1.0), ValueError, rf"clip: given.* {FIT}"),
-    "string": (lambda: tg.exp("a"), TypeError, "exp: ufunc|exp: Unsupported type|exp: Wrong type"),
-    "not an array": (lambda: tg.sum(3.0), TypeError, "sum: needs an array or a Tensor, got float$"),
-    "axis": (lambda: tg.sum(zeros(3), axis=1), ValueError, r"sum: given shape \(3,\): axis 1"),
-    "softmax": (lambda: tg.softmax(zeros(3), axis=1), ValueError, r"softmax: given shape \(3,\): axis"),
-    "empty max": (lambda: tg.max(zeros(0)), ValueError, r"max: given shape \(0,\): zero-size"),
-    "unknown setting": (lambda: tg.exp(zeros(3), where=zeros(3)), TypeError, "exp: got an unexpected"),
-    "reshape": (lambda: zeros(2, 3).reshape(4), ValueError, r"reshape: given shape \(2, 3\): cannot"),
-    "transpose": (lambda: zeros(2, 3).transpose(0, 0), ValueError, r"transpose: given shape \(2, 3\)"),
-    "squeeze": (lambda: zeros(2, 3).squeeze(0), ValueError, r"squeeze: given shape \(2, 3\): cannot"),
-    "broadcast_to": (lambda: tg.broadcast_to(zeros(3), (2, 4)), ValueError,
-                     r"broadcast_to: \(3,\) does not fit \(2, 4\)"),
-    "pad": (lambda: tg.pad(zeros(2, 3), [(1, 1)]), ValueError, r"pad: widths \[\(1, 1\)\] for shape "),
-    "concatenate": (lambda: tg.concatenate([zeros(2, 3), zeros(2, 4)]), ValueError,
-                    r"concatenate: given shapes \(2, 3\), \(2, 4\): all the input"),
-    "nothing to join": (lambda: tg.concatenate([]), (ValueError, TypeError), "concatenate: "),
-    "split": (lambda: tg.split(zeros(5), 2), ValueError, "split: axis 0 has size 5, which 2 parts do"),
-    "split axis": (lambda: tg.split(zeros(4), 2, 1), ValueError, r"split: shape \(4,\) has no axis 1"),
-    "index": (lambda: zeros(3)[3], IndexError, r"getitem: given shape \(3,\): index 3 is out"),
-    "float index": (lambda: zeros(3)[tg.tensor([0])], IndexError, "getitem: .*must be of integer"),
-    "take_along_axis": (lambda: tg.take_along_axis(zeros(2, 3), [0], 1), ValueError,
-                        r"take_along_axis: x \(2, 3\) needs indices of 2 axes, got \(1,\)"),
-    "matmul": (lambda: zeros(3, 4) @ zeros(5, 2), ValueError,
-               r"matmul: \(3, 4\) @ \(5, 2\): inner sizes 4 and 5 differ$"),
-    "matmul batch": (lambda: zeros(2, 3, 4) @ zeros(5, 4, 2), ValueError, "matmul: .*leading axes"),
-    "matmul number": (lambda: zeros(3) @ zeros(), ValueError, "matmul: .* a number is no matrix"),
-    "linear": (lambda: tg.linear(zeros(2, 3), zeros(4, 5)), ValueError, r"linear: x \(2, 3\) with W "),
-    "einsum": (lambda: tg.einsum("ij,jk", zeros(2, 3), zeros(4, 5)), ValueError,
-               "einsum: .*letter j has sizes 3 and 4"),
-    "conv2d": (lambda: tg.conv2d(zeros(1, 3, 4, 4), zeros(2, 2, 3, 3)), ValueError,
-               r"conv2d: x \(1, 3, 4, 4\) has 3 channels, W \(2, 2, 3, 3\)"),
-    "max_pool2d": (lambda: tg.max_pool2d(zeros(2, 3), 2), ValueError, "max_pool2d: windows of "),
-    "upsample": (lambda: tg.upsample(zeros(2, 3), 2), ValueError, r"upsample: needs x \(B, C, H, W\)"),
-    "layer_norm": (lambda: tg.layer_norm(zeros(2, 3), zeros(2), 0.0), ValueError,
-                   r"layer_norm: x \(2, 3\) needs W and b of shape \(3,\), got \(2,\) and \(\)$"),
-    "layer_norm of integers": (lambda: tg.layer_norm(zeros(2, 3, dtype="int64")), TypeError,
-                               r"layer_norm: x holds int64; needs floats: x.astype\('float32'\)$"),
-    "batch_norm": (lambda: tg.batch_norm(zeros(4)), ValueError, r"batch_norm: x has shape \(4,\); needs"),
-    "batch_norm of nothing": (lambda: tg.batch_norm(zeros(0, 3)), ValueError, "batch_norm: a batch of"),
-    "group_norm": (lambda: tg.group_norm(zeros(2, 4, 3), 1.0, 0.0, 3), ValueError,
-                   "group_norm: 3 groups do not divide 4 channels$"),
-    "embedding": (lambda: tg.embedding(zeros(4, 3), [0, 4]), IndexError,
-                  "embedding: ids run from 0 to 4; a table of 4 rows needs 0 to 3$"),
-    "embedding of floats": (lambda: tg.embedding(zeros(4, 3), [0.5]), TypeError,
-                            "embedding: ids must be integers, got float64"),
-    "dropout": (lambda: tg.dropout(zeros(3), 1.0), ValueError, "dropout: p is 1.0; needs 0 <= p < 1$"),
-    "labels": (lambda: tg.cross_entropy(zeros(2, 3), [0, 3]), ValueError,
-               "cross_entropy: labels run from 0 to 3; 3 logits need 0 to 2$"),
-    "labels of another shape": (lambda: tg.cross_entropy(zeros(2, 3), [[0], [1]]), ValueError,
-                                r"cross_entropy: logits \(2, 3\) need integer labels of shape \(2,\)"),
-    "one-hot labels": (lambda: tg.cross_entropy(zeros(2, 3), zeros(2, 3)), ValueError,
-                       r"cross_entropy: .* got float32 \(2, 3\)$"),
-    "reduction": (lambda: tg.mse(zeros(3), zeros(3), "avg"), ValueError, "mse: reduction is 'avg'; "),
-    "bce": (lambda: tg.binary_cross_entropy_with_logits(zeros(3, 1), zeros(3)), ValueError,
-            r"binary_cross_entropy_with_logits: logits \(3, 1\) and x \(3,\) need the same shape$"),
-}
+MISTAKES = [
+    (lambda: zeros(3) + zeros(4), ValueError, rf"add: given shapes \(3,\), \(4,\): {FIT}"),
+    (lambda: xp.zeros(3) * zeros(4), ValueError, rf"multiply: .*\(4,\), \(3,\): {FIT}"),
+    (lambda: tg.where(xp.zeros(2) > 0, zeros(3), 0.0), ValueError, f"where: given .*: {FIT}"),
+    (lambda: tg.clip(zeros(3), xp.zeros(4), 1.0), ValueError, f"clip: given .*: {FIT}"),
+    (lambda: tg.exp("a"), TypeError, "exp: "),
+    (lambda: tg.exp(zeros(3), where=zeros(3)), TypeError, "exp: got an unexpected keyword"),
+    (lambda: tg.sum(3.0), TypeError, "sum: needs an array or a Tensor, got float$"),
+    (lambda: tg.sum(zeros(3), axis=1), ValueError, r"sum: given shape \(3,\): axis 1 is out of"),
+    (lambda: tg.softmax(zeros(3), axis=1), ValueError, r"softmax: given shape \(3,\): axis 1 is"),
+    (lambda: tg.max(zeros(0)), ValueError, r"max: given shape \(0,\): zero-size array"),
+    (lambda: zeros(2, 3).reshape(4), ValueError, r"reshape: given shape \(2, 3\): cannot resh"),
+    (lambda: zeros(2, 3).transpose(0, 0), ValueError, r"transpose: given shape \(2, 3\): repeat"),
+    (lambda: zeros(2, 3).squeeze(0), ValueError, r"squeeze: given shape \(2, 3\): cannot select"),
+    (lambda: tg.broadcast_to(zeros(3), (2, 4)), ValueError,
+     r"broadcast_to: \(3,\) does not fit \(2, 4\): from the right, each size of the first must be"),
+    (lambda: tg.pad(zeros(2, 3), [(1, 1)]), ValueError,
+     r"pad: widths \[\(1, 1\)\] for shape \(2, 3\); needs an int, or a pair \(before, after\) for"),
+    (lambda: tg.concatenate([zeros(2, 3), zeros(2, 4)]), ValueError,
+     r"concatenate: given shapes \(2, 3\), \(2, 4\): all the input array dimensions except for"),
+    (lambda: tg.concatenate([]), (ValueError, TypeError), "concatenate: "),
+    (lambda: tg.split(zeros(5), 2), ValueError,
+     "split: axis 0 has size 5, which 2 parts do not divide$"),
+    (lambda: tg.split(zeros(4), 2, 1), ValueError, r"split: shape \(4,\) has no axis 1$"),
+    (lambda: zeros(3)[3], IndexError, r"getitem: given shape \(3,\): index 3 is out of bounds"),
+    (lambda: zeros(3)[tg.tensor([0])], IndexError, "getitem: .*must be of integer"),
+    (lambda: tg.take_along_axis(zeros(2, 3), [0], 1), ValueError,
+     r"take_along_axis: x \(2, 3\) needs indices of 2 axes, got \(1,\)$"),
+    (lambda: zeros(3, 4) @ zeros(5, 2), ValueError,
+     r"matmul: \(3, 4\) @ \(5, 2\): inner sizes 4 and 5 differ$"),
+    (lambda: zeros(2, 3, 4) @ zeros(5, 4, 2), ValueError, "matmul: .*: leading axes .* differ"),
+    (lambda: zeros(3) @ zeros(), ValueError, "matmul: .*: a number is no matrix; multiply with"),
+    (lambda: tg.linear(zeros(2, 3), zeros(4, 5)), ValueError, r"linear: x \(2, 3\) with W \(4, 5"),
+    (lambda: tg.einsum("ij,jk", zeros(2, 3), zeros(4, 5)), ValueError,
+     "einsum: .* the letter j has sizes 3 and 4"),
+    (lambda: tg.conv2d(zeros(1, 3, 4, 4), zeros(2, 2, 3, 3)), ValueError,
+     r"conv2d: x \(1, 3, 4, 4\) has 3 channels, W \(2, 2, 3, 3\) .* needs 2"),
+    (lambda: tg.max_pool2d(zeros(2, 3), 2), ValueError, r"max_pool2d: windows of \(2, 2\) need"),
+    (lambda: tg.upsample(zeros(2, 3), 2), ValueError, r"upsample: needs x \(B, C, H, W\), got"),
+    (lambda: tg.layer_norm(zeros(2, 3), zeros(2), 0.0), ValueError,
+     r"layer_norm: x \(2, 3\) needs W and b of shape \(3,\), got \(2,\) and \(\)$"),
+    (lambda: tg.layer_norm(zeros(2, 3, dtype="int64")), TypeError,
+     r"layer_norm: x holds int64; needs floats: x.astype\('float32'\)$"),
+    (lambda: tg.batch_norm(zeros(4)), ValueError, r"batch_norm: x has shape \(4,\); needs an"),
+    (lambda: tg.batch_norm(zeros(0, 3)), ValueError,
+     r"batch_norm: a batch of shape \(0, 3\) has no mean; needs an example$"),
+    (lambda: tg.group_norm(zeros(2, 4, 3), zeros(3), zeros(4), 2), ValueError,
+     r"group_norm: x \(2, 4, 3\) needs W and b of shape \(4,\), got \(3,\) and \(4,\)$"),
+    (lambda: tg.group_norm(zeros(2, 4, 3), 1.0, 0.0, 3), ValueError,
+     "group_norm: 3 groups do not divide 4 channels$"),
+    (lambda: tg.embedding(zeros(4, 3), [0, 4]), IndexError,
+     "embedding: ids run from 0 to 4; a table of 4 rows needs 0 to 3$"),
+    (lambda: tg.embedding(zeros(4, 3), [-1, 0]), IndexError, "embedding: ids run from -1 to 0"),
+    (lambda: tg.embedding(zeros(4, 3), [0.5]), TypeError, "embedding: ids must be integers, got"),
+    (lambda: tg.dropout(zeros(3), 1.0), ValueError, "dropout: p is 1.0; needs 0 <= p < 1$"),
+    (lambda: tg.dropout(zeros(3), -0.1), ValueError, "dropout: p is -0.1; needs 0 <= p < 1$"),
+    (lambda: tg.cross_entropy(zeros(2, 3), [0, 3]), ValueError,
+     "cross_entropy: labels run from 0 to 3; 3 logits need 0 to 2$"),
+    (lambda: tg.cross_entropy(zeros(2, 3), [-1, 2]), ValueError, "cross_entropy: labels run from"),
+    (lambda: tg.cross_entropy(zeros(2, 3), [[0], [1]]), ValueError,
+     r"cross_entropy: logits \(2, 3\) need integer labels of shape \(2,\), got int64 \(2, 1\)$"),
+    (lambda: tg.cross_entropy(zeros(2, 3), zeros(2)), ValueError,
+     r"cross_entropy: .* got float32 \(2,\)$"),
+    (lambda: tg.mse(zeros(3), zeros(3), "avg"), ValueError,
+     "mse: reduction is 'avg'; choose 'mean', 'sum' or 'none'$"),
+    (lambda: tg.binary_cross_entropy_with_logits(zeros(3, 1), zeros(3)), ValueError,
+     r"binary_cross_entropy_with_logits: logits \(3, 1\) and x \(3,\) need the same shape$"),
+]
 
 
-@pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_told_when_it_is_made(name):
-    call, kind, sentence = MISTAKES[name]
-    with pytest.raises(kind, match=f"^({sentence})"):
+@pytest.mark.parametrize("call, kind, sentence", MISTAKES)
+def test_a_mistake_is_told_when_it_is_made(call, kind, sentence):
+    with pytest.raises(kind, match=f"^{sentence}"):
         call()
 
 
 def test_a_gradient_that_does_not_exist_is_refused():
     y = tg.sum(tg.leaky_relu(zeros(3), zeros()))
-    with pytest.raises(NotImplementedError, match="^leaky_relu: has no derivative with respect to argu"):
+    with pytest.raises(NotImplementedError, match="^leaky_relu: has no derivative with respect"):
         y.backward()

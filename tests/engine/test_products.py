@@ -54,6 +54,8 @@ def test_matmul_of_views_and_of_empty_batches(draw):
     assert gradcheck(lambda x, y: matmul(x.transpose(1, 0, 2), y.transpose(1, 2, 0)), x, y)
     z, dx, dy = gradients(matmul, draw(0, 2, 3), draw(3, 4))
     assert (z.shape, dx.shape, dy.shape) == ((0, 2, 4), (0, 2, 3), (3, 4)) and close(dy, 0)
+    z, dx, dy = gradients(matmul, draw(2, 3, 0), draw(0, 4))
+    assert (dx.shape, dy.shape) == ((2, 3, 0), (0, 4)) and close(z, 0)
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -31,7 +31,7 @@ def close(a, b, tolerance=1e-12):
     return a.shape == b.shape and np.allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
-# --- what a Tensor is -------------------------------------------------------------------------------
+# --- what a Tensor is -----------------------------------------------------------------------------
 
 @pytest.mark.parametrize("data, dtype", [
     (2, "float32"), (2.5, "float32"), ([1, 2], "float32"), ([[0.5], [1]], "float32"),
@@ -70,7 +70,7 @@ def test_a_tensor_is_a_copy_and_its_dtype_can_be_chosen():
 def test_a_copy_is_a_tensor_of_its_own(copied):
     """Two Tensors of one birth would receive each other's gradients."""
     x = tg.tensor(np.array([1.0, 2.0]), requires_grad=True)
-    z = copied(x) if xp.__name__ == "numpy" or copied is not copy.copy else copied(x)
+    z = copied(x)
     (tg.sum(x * 2.0) + tg.sum(z * 5.0)).backward()
     assert values(x.grad) == [2, 2] and values(z.grad) == [5, 5]
     made = copied(x * 2.0)
@@ -95,7 +95,8 @@ def test_operators_take_tensors_arrays_and_numbers_on_either_side(f):
         assert isinstance(result, tg.Tensor) and close(result, f(a, b))
     if f is not operator.matmul:
         for number in (2, 0.5, np.float64(3), np.float32(0.5)):
-            assert close(f(number, y), f(float(number), b)) and close(f(x, number), f(a, float(number)))
+            assert close(f(number, y), f(float(number), b))
+            assert close(f(x, number), f(a, float(number)))
         assert close(f(x[0], [2.0, 3.0]), f(a[0], [2.0, 3.0]))
         assert close(f([2.0, 3.0], x[0]), f([2.0, 3.0], a[0]))
     assert close(-x, -a) and close(abs(-x), a)
@@ -113,9 +114,9 @@ def test_a_name_is_enough_to_record_a_tensor():
     (lambda: tg.tensor(np.arange(3), requires_grad=True), TypeError,
      "tensor: int64 data cannot require a gradient; pass dtype='float32'"),
     (lambda: tg.tensor("abc"), ValueError, "tensor: cannot make an array of a str: "),
-    (lambda: tg.tensor([[1.0], [1.0, 2.0]]), ValueError, "tensor: cannot make an array of a list: "),
+    (lambda: tg.tensor([[1.0], [1.0, 2.0]]), ValueError, "tensor: cannot make an array of a list"),
     (lambda: tg.tensor([tg.tensor(1.0)]), TypeError, "tensor: .*a list of Tensors: use .*tg.stack"),
-    (lambda: tg.tensor(np.array([1j])), TypeError, "tensor: complex128 data; needed numbers or bool"),
+    (lambda: tg.tensor(np.array([1j])), TypeError, "tensor: complex128 data; needed numbers"),
     (lambda: tg.tensor([1.0, 2.0]).item(), ValueError,
      r"item: needs one element, got shape \(2,\); index it first"),
     (lambda: float(tg.tensor([1.0, 2.0])), ValueError, "item: needs one element"),
@@ -128,7 +129,7 @@ def test_mistakes_in_making_and_using_a_tensor(call, kind, sentence):
         call()
 
 
-# --- backward and grad ------------------------------------------------------------------------------
+# --- backward and grad ----------------------------------------------------------------------------
 
 def test_a_diamond_a_square_and_a_node_used_many_times():
     x = tg.tensor(np.array([1.0, 2.0]), requires_grad=True)
@@ -155,18 +156,18 @@ def test_a_chain_of_100_000_operations():
 def test_random_graphs_have_right_derivatives():
     """Operations of all sorts on whatever was made before, so that paths split and meet."""
     one = [tg.tanh, tg.sin, lambda x: x * x, lambda x: x[::-1], lambda x: x[xp.asarray([0, 2, 0])],
-           lambda x: tg.cumsum(x, 0), tg.softmax, lambda x: tg.checkpoint(tg.sin, x), lambda x: x.T[0],
+           lambda x: tg.cumsum(x, 0), tg.softmax, lambda x: tg.checkpoint(tg.sin, x),
            lambda x: tg.broadcast_to(tg.mean(x), (3,)), lambda x: tg.concatenate([x[1:], x[:1]])]
-    two = [tg.add, tg.subtract, tg.multiply, lambda x, y: tg.matmul(x, y) * x, tg.maximum,
+    two = [tg.add, tg.subtract, tg.multiply, lambda x, y: tg.matmul(x, y) * x,
            lambda x, y: tg.stack([x, y])[:, 1:].reshape(-1)[:3]]
 
     def graph(seed, *xs):
         rng, made = np.random.default_rng(seed), list(xs)
-        pick = lambda: made[rng.integers(max(0, len(made) - 5), len(made))]     # noqa: E731
         for _ in range(12):
-            i = rng.integers(len(one) + len(two))
-            y = one[i](pick()) if i < len(one) else two[i - len(one)](pick(), pick())
-            made.append(y if y.ndim else y * xs[0])
+            f = rng.choice(one + two)
+            chosen = rng.integers(max(0, len(made) - 5), len(made), 1 if f in one else 2)
+            y = f(*[made[i] for i in chosen])
+            made.append(tg.tanh(y if y.ndim else y * xs[0]))        # so that nothing grows
         return made[-1] + made[-2] * made[-3]
 
     for seed in range(25):
@@ -189,7 +190,9 @@ def test_backward_of_the_given_inputs_only():
     h = x * W
     tg.sum(h * h).backward([W, h])
     assert x.grad is None and close(W.grad, 2 * h.data * x.data) and close(h.grad, 2 * h.data)
-    with pytest.raises(ValueError, match="^backward: this Tensor depends on none of the given inputs"):
+    tg.sum(x * 2.0).backward(x)
+    assert values(x.grad) == [2, 2, 2]
+    with pytest.raises(ValueError, match="^backward: this Tensor depends on none of the given"):
         tg.sum(x * 2.0).backward([W])
 
 
@@ -236,9 +239,11 @@ def test_grad_computes_no_more_than_was_asked(monkeypatch):
 def test_higher_derivatives():
     x = tg.tensor(np.array([0.3, -0.7, 1.2]), requires_grad=True)
     a, t = x.data, xp.tanh(x.data)
-    for f, wanted in ((tg.tanh, [1 - t ** 2, -2 * t * (1 - t ** 2), (1 - t ** 2) * (6 * t ** 2 - 2)]),
-                      (tg.exp, [xp.exp(a)] * 4), (tg.sin, [xp.cos(a), -xp.sin(a), -xp.cos(a)]),
-                      (lambda x: x ** 4, [4 * a ** 3, 12 * a ** 2, 24 * a, 0 * a + 24, 0 * a, 0 * a]),
+    u = 1 - t ** 2
+    for f, wanted in ((tg.tanh, [u, -2 * t * u, u * (6 * t ** 2 - 2)]),
+                      (tg.exp, [xp.exp(a)] * 4),
+                      (tg.sin, [xp.cos(a), -xp.sin(a), -xp.cos(a)]),
+                      (lambda x: x ** 4, [4 * a ** 3, 12 * a ** 2, 24 * a, 0 * a + 24, 0 * a]),
                       (lambda x: 1 / x, [-a ** -2, 2 * a ** -3, -6 * a ** -4])):
         y = f(x)
         for derivative in wanted:
@@ -248,34 +253,36 @@ def test_higher_derivatives():
 
 def test_a_gradient_penalty_reaches_the_weights():
     x, W = normal(5, 3), normal(3, 2)
-    g = tg.grad(tg.sum(tg.tanh(x @ W)), x, create_graph=True)
-    tg.sum(g * g).backward()
-    step = 1e-6
 
-    def penalty(W):
-        g = tg.grad(tg.sum(tg.tanh(x @ W)), x)
-        return float((g.data ** 2).sum())
+    def penalty(W, create_graph=False):
+        g = tg.grad(tg.sum(tg.tanh(x @ W)), x, create_graph)
+        return tg.sum(g * g)
 
-    v = backend.normal(W.shape, "float64")
-    slope = (penalty(tg.Tensor(W.data + step * v)) - penalty(tg.Tensor(W.data - step * v))) / (2 * step)
-    assert float((W.grad * v).sum()) == pytest.approx(slope, rel=1e-6)
+    penalty(W, create_graph=True).backward()
+    v = 1e-6 * backend.normal(W.shape, "float64")
+    slope = penalty(tg.Tensor(W.data + v)) - penalty(tg.Tensor(W.data - v))
+    assert float((W.grad * v).sum()) == pytest.approx(slope.item() / 2, rel=1e-6)
 
 
 @pytest.mark.parametrize("call, kind, sentence", [
-    (lambda x: x.backward(), ValueError, r"backward: needs a scalar, got shape \(3,\); sum\(\) or mean"),
+    (lambda x: x.backward(), ValueError,
+     r"backward: needs a scalar, got shape \(3,\); sum\(\) or mean\(\) it first$"),
     (lambda x: tg.grad(x, x), ValueError, r"grad: needs a scalar, got shape \(3,\)"),
     (lambda x: tg.grad(3.0, x), TypeError, "grad: needs a Tensor, got float$"),
-    (lambda x: tg.sum(x.detach()).backward(), ValueError, "backward: this Tensor does not depend on any"),
-    (lambda x: tg.grad(tg.sum(x), x.detach()), ValueError, "grad: every x must be a Tensor with req"),
-    (lambda x: tg.grad(tg.sum(x), [x.data]), ValueError, "grad: every x must be a Tensor with requires"),
-    (lambda x: tg.checkpoint(lambda x: [x, x], x), TypeError, "checkpoint: f must give one Tensor, got"),
+    (lambda x: tg.sum(x.detach()).backward(), ValueError,
+     "backward: this Tensor does not depend on any Tensor with requires_grad=True .or was made"),
+    (lambda x: tg.grad(tg.sum(x), x.detach()), ValueError,
+     "grad: every x must be a Tensor with requires_grad=True$"),
+    (lambda x: tg.grad(tg.sum(x), [x.data]), ValueError, "grad: every x must be a Tensor"),
+    (lambda x: tg.checkpoint(lambda x: [x, x], x), TypeError,
+     "checkpoint: f must give one Tensor, got list$"),
 ])
 def test_mistakes_in_asking_for_gradients(call, kind, sentence):
     with pytest.raises(kind, match=f"^{sentence}"):
         call(normal(3))
 
 
-FREED = "^backward: this graph was used and freed by an earlier backward.*compute the loss again, or add"
+FREED = "^backward: this graph was used and freed by an earlier backward.*compute the loss again"
 
 
 def test_a_freed_graph_says_so():
@@ -289,7 +296,7 @@ def test_a_freed_graph_says_so():
             again()
 
 
-# --- nobody's gradient is edited --------------------------------------------------------------------
+# --- nobody's gradient is edited ------------------------------------------------------------------
 
 VIEWS = {
     "a + b": lambda a, b: a + b,
@@ -357,7 +364,7 @@ def test_what_was_given_is_not_edited():
     assert np.array_equal(made, tg.to_numpy(y))
 
 
-# --- what is recorded -------------------------------------------------------------------------------
+# --- what is recorded -----------------------------------------------------------------------------
 
 def test_no_grad_records_nothing_and_ends_with_its_block():
     x = normal(3)
@@ -433,7 +440,7 @@ def test_a_primitive_of_ones_own():
         hypot(x, normal(2))
 
 
-# --- checkpoint -------------------------------------------------------------------------------------
+# --- checkpoint -----------------------------------------------------------------------------------
 
 U = np.random.default_rng(3).normal(size=(3, 3))
 
@@ -447,23 +454,24 @@ def layers(W):
 
 
 CHECKPOINTED = {
-    "parameters inside": lambda x, W, apply: apply(layers(W), x),
-    "in a row, weights shared": lambda x, W, apply: apply(layers(W), apply(layers(W), x)),
-    "nested": lambda x, W, apply: apply(lambda x: apply(layers(W), x) * apply(tg.sin, x), x),
-    "dropout inside": lambda x, W, apply: apply(lambda x: tg.dropout(layers(W)(x), 0.5), x),
-    "dropout around": lambda x, W, apply: tg.dropout(apply(lambda x: tg.dropout(x @ W, 0.5), x), 0.5),
-    "the same twice": lambda x, W, apply: apply(lambda p, q: p * q * q, x, x),
-    "inside and outside": lambda x, W, apply: apply(lambda p: p * tg.sin(x), x) * x,
-    "through both ways": lambda x, W, apply: apply(lambda p: tg.tanh(p @ W), x @ W),
-    "what was made outside": lambda x, W, apply: (lambda h: apply(lambda p: p * h, x))(tg.tanh(x @ W)),
-    "other arguments": lambda x, W, apply: apply(lambda x, n, c: (x * c) ** n, x, 3, W.data[0]),
-    "itself": lambda x, W, apply: apply(lambda p: p, x) * x,
-    "an unused one": lambda x, W, apply: apply(lambda p, q: tg.tanh(p), x, W),
-    "of lists": lambda x, W, apply: apply(lambda *xs: tg.concatenate(xs), *tg.split(tg.sin(x), 2)),
+    "parameters inside": lambda ck, x, W: ck(layers(W), x),
+    "in a row, weights shared": lambda ck, x, W: ck(layers(W), ck(layers(W), x)),
+    "nested": lambda ck, x, W: ck(lambda x: ck(layers(W), x) * ck(tg.sin, x), x),
+    "dropout inside": lambda ck, x, W: ck(lambda x: tg.dropout(layers(W)(x), 0.5), x),
+    "dropout around": lambda ck, x, W: tg.dropout(ck(lambda x: tg.dropout(x @ W, 0.5), x), 0.5),
+    "the same twice": lambda ck, x, W: ck(lambda p, q: p * q * q, x, x),
+    "inside and outside": lambda ck, x, W: ck(lambda p: p * tg.sin(x), x) * x,
+    "weights on both sides": lambda ck, x, W: ck(lambda p: tg.tanh(p @ W), x @ W),
+    "made outside": lambda ck, x, W: (lambda h: ck(lambda p: p * h, x))(tg.tanh(x @ W)),
+    "other arguments": lambda ck, x, W: ck(lambda x, n, c: (x * c) ** n, x, 3, W.data[0]),
+    "itself": lambda ck, x, W: ck(lambda p: p, x) * x,
+    "an unused one": lambda ck, x, W: ck(lambda p, q: tg.tanh(p), x, W),
+    "two of a list": lambda ck, x, W: ck(lambda p, q: tg.concatenate([q, p]), *tg.split(x * x, 2)),
 }
 
 
 def without(f, *xs):
+    backend.random_state()              # on CuPy this starts other numbers, as checkpoint does
     return f(*xs)
 
 
@@ -471,16 +479,16 @@ def without(f, *xs):
 def test_checkpoint_equals_no_checkpoint(name):
     x, W = normal(4, 3), tg.Tensor(xp.asarray(U), True)
 
-    def all_of(apply):
+    def all_of(checkpoint):
         backend.seed(7)
-        y = CHECKPOINTED[name](x, W, apply)
-        gs = tg.grad(tg.sum(y * y), [x, W], create_graph=True)
-        hs = tg.grad(tg.sum(gs[0] * gs[0]) + tg.sum(gs[1] ** 3), [x, W], create_graph=True)
-        third = tg.grad(tg.sum(hs[0] * hs[0]), [x, W])
+        y = CHECKPOINTED[name](checkpoint, x, W)
+        first = tg.grad(tg.sum(y * y), [x, W], create_graph=True)
+        again = tg.grad(tg.sum(first[0] ** 2) + tg.sum(first[1] ** 3), [x, W], create_graph=True)
+        third = tg.grad(tg.sum(again[0] ** 2), [x, W])
         x.grad = W.grad = None
-        tg.sum(y ** 3).backward()
-        drawn = backend.uniform((2,))                       # the random numbers go on as they would
-        return [y, *gs, *hs, *third, x.grad, W.grad if W.grad is not None else x, drawn]
+        tg.sum(y ** 3).backward([x])
+        drawn = backend.host_rng().random(2)                # the random numbers go on as they would
+        return [y, *first, *again, *third, x.grad, drawn]
 
     for a, b in zip(all_of(without), all_of(tg.checkpoint)):
         assert close(a, b)
@@ -496,19 +504,20 @@ def test_an_unused_argument_of_a_checkpoint_has_no_gradient():
 def test_a_checkpoint_holds_fewer_bytes():
     x = normal(100, 100)
 
-    def held(apply):
+    def held(checkpoint):
+        """How many arrays of the size of x are kept for the way back through twenty operations."""
         gc.collect()
         tracemalloc.start()
-        y = apply(lambda x: functools.reduce(lambda h, _: tg.tanh(h * 2.0), range(10), x), x)
+        y = checkpoint(lambda x: functools.reduce(lambda h, _: tg.tanh(h * 2.0), range(10), x), x)
         size = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()
-        return size / x.data.nbytes, y
+        assert y.requires_grad
+        return size / x.data.nbytes
 
-    (plain, _), (less, y) = held(without), held(tg.checkpoint)
-    assert plain > 19.5 and less < 1.5 and y.requires_grad
+    assert held(without) > 19.5 and held(tg.checkpoint) < 1.5
 
 
-# --- memory and time --------------------------------------------------------------------------------
+# --- memory and time ------------------------------------------------------------------------------
 
 @pytest.fixture
 def no_gc():
@@ -570,12 +579,11 @@ def frames(f, *args):
 
 @pytest.mark.host_only(reason="the stand-in's own functions are Python")
 def test_few_python_frames_per_operation():
-    x, W = normal(2, 3), normal(3, 4)
+    x, W = normal(2, 3, dtype="float32"), normal(3, 4, dtype="float32")
     assert frames(tg.tanh, x) <= 2 and frames(operator.add, x, x) <= 3
     assert frames(operator.mul, x, 2.0) <= 3 and frames(operator.matmul, x, W) <= 3
-    assert frames(tg.sum, x) <= 2 and frames(tg.reshape, x, (6,)) <= 2
+    assert frames(tg.sum, x) <= 3 and frames(tg.reshape, x, (6,)) <= 2     # x.sum() enters one
 
-    def backward_of(f):
-        return lambda: tg.sum(f(x)).backward()
-    each = frames(backward_of(lambda x: tg.tanh(tg.tanh(x)))) - frames(backward_of(tg.tanh))
-    assert each <= 4                    # op and tanh; then the rule, and whether its result is fresh
+    def step(n):
+        tg.sum(functools.reduce(lambda x, _: tg.tanh(x), range(n), x)).backward()
+    assert (frames(step, 10) - frames(step, 0)) / 10 <= 6       # one is this test's own lambda

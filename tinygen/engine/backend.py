@@ -1,7 +1,7 @@
-"""The array backend: `xp` is NumPy on the CPU or CuPy on the GPU, and library code never says which.
+"""The array backend: `xp` is NumPy on the CPU or CuPy on the GPU; library code never says which.
 
-CuPy follows NumPy's names, so almost everything is written once, with `xp`. The few places where the
-two differ, or where a plain call is slow, are the functions of this file.
+CuPy follows NumPy's names, so almost everything is written once, with `xp`. The few places where
+the two differ, or where a plain call is slow, are the functions of this file.
 
     xp           array functions of the chosen backend (`xp.exp`, `xp.zeros`, ...)
     use          choose the backend; TINYGEN_BACKEND=numpy|cupy does the same from outside
@@ -10,6 +10,7 @@ two differ, or where a plain call is slow, are the functions of this file.
     seed         start the random numbers anew; normal and uniform draw them
 """
 import ctypes
+import functools
 import importlib
 import json
 import os
@@ -54,8 +55,8 @@ def _load(name):
         cupy = importlib.import_module("cupy")
         cupy.zeros(1).sum()                            # fails here and now if there is no GPU
     except Exception as error:
-        raise RuntimeError(f"use: the cupy backend cannot start ({_first_line(error)}); it needs an "
-                           "NVIDIA GPU and `pip install cupy-cuda12x` (or cupy-cuda13x, as "
+        raise RuntimeError(f"use: the cupy backend cannot start ({_first_line(error)}); it needs "
+                           "an NVIDIA GPU and `pip install cupy-cuda12x` (or cupy-cuda13x, as "
                            "`nvidia-smi` says); TINYGEN_BACKEND=numpy runs on the CPU") from None
     return cupy
 
@@ -101,7 +102,7 @@ def _repeats(index):
                for i in parts)
 
 
-# --- random numbers: one generator on the host (weights, order of the data), one beside the arrays ---
+# --- random numbers: one generator on the host (weights, order of the data), one beside the arrays 
 
 class _Random:
     host = device = None
@@ -159,7 +160,7 @@ def set_random_state(text):
         _start_device()
 
 
-# --- two threads ------------------------------------------------------------------------------------
+# --- blocks and threads ---------------------------------------------------------------------------
 
 CPUS = min(os.cpu_count() or 1, int(os.environ.get("OMP_NUM_THREADS") or 2))
 WORTH_A_THREAD = 1 << 18        # elements; below it the hand-over costs more than it saves
@@ -181,3 +182,29 @@ def in_threads(run, jobs, work):
     other = _pool.submit(run, jobs[half:])
     run(jobs[:half])
     other.result()
+
+
+BLOCK = 1 << 15                 # elements: 128 KiB of float32, so that a few arrays fit in cache
+
+
+def in_blocks(f):
+    """Makes f(x, ...), whose rows do not depend on each other, work on a block of rows at a time.
+
+    A block's numbers stay in cache from f's first operation to its last, and two threads share the
+    blocks. Arguments of x's shape are cut as x is, the others passed on. f gives a float of x's
+    shape and dtype. On a GPU, and for small x, f is called once.
+    """
+    @functools.wraps(f)
+    def blockwise(x, *others):
+        if x.size < 2 * BLOCK or x.dtype.kind != "f" or xp.__name__ != "numpy":
+            return f(x, *others)
+        y, rows = xp.empty_like(x), max(1, BLOCK * len(x) // x.size)
+        cut = [getattr(a, "shape", None) == x.shape for a in others]
+
+        def run(starts):
+            for i in starts:
+                part = slice(i, i + rows)
+                y[part] = f(x[part], *[a[part] if c else a for a, c in zip(others, cut)])
+        in_threads(run, range(0, len(x), rows), x.size)
+        return y
+    return blockwise

@@ -33,7 +33,7 @@ from .shaping import broadcast_to, concatenate, split
 from .tensor import defvjp, primitive
 
 How = namedtuple("How", "kernel stride padding dilation taps")      # kernel: its size (kh, kw)
-CHUNK = 1 << 18             # columns are made about so many numbers at a time: 1 MiB stays in cache
+CHUNK = 1 << 19             # columns are made for so few images at a time that 2 MiB holds them
 
 
 # --- geometry: taps and blocks --------------------------------------------------------------------
@@ -155,7 +155,7 @@ def _columns(x, offsets, shape):
 def _slide(x, offsets, M, y, b):
     """y[h] = b + sum over offsets t of x[h + t] M[t].   x, y: Blocks;   M (offsets, K, N)"""
     n, K, N = M.shape
-    if 2 * N <= K:
+    if 8 * N <= K:
         matrix, product = M.transpose(1, 0, 2).reshape(K, n * N), _multiply_and_shift
     else:
         matrix, product = M.reshape(n * K, N), _shift_and_multiply
@@ -171,7 +171,7 @@ def _shift_and_multiply(x, offsets, shape, matrix):
 
 
 def _multiply_and_shift(x, offsets, shape, matrix):
-    """The same, where a product is much smaller than what it is made of: less to move."""
+    """The same, for few outputs: there is then less to move after the product than before."""
     products = xp.matmul(x.reshape(-1, x.shape[3]), matrix).reshape(*x.shape[:3], len(offsets), -1)
     (H, W), y = shape, 0
     for t, (a, b) in enumerate(offsets):
@@ -207,7 +207,8 @@ def _first(x):
     return x.transpose(0, 3, 1, 2)              # channels first
 
 
-def output_size(size, how):
+def _output_size(size, how):
+    """(H', W') of an image's (H, W)"""
     return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(size, *how[:4]))
 
 
@@ -220,7 +221,7 @@ def _image_blocks(x, offsets, size, how):
 @primitive
 def _conv2d(x, W, b, how):
     """y = W * x + b"""
-    offsets, size = _layout(how)[0], output_size(x.shape[2:], how)
+    offsets, size = _layout(how)[0], _output_size(x.shape[2:], how)
     y = xp.empty((len(x), *size, len(W)), xp.result_type(x, W))
     _slide(_image_blocks(x, offsets, size, how), offsets, _to_blocks(W, how), Blocks(y, size), b)
     return _first(y)
@@ -271,7 +272,7 @@ def conv2d(x, W, b=None, stride=1, padding=0, dilation=1, groups=1, taps=None):
     ValueError for sizes that do not fit."""
     how = _how("conv2d", x, W, stride, padding, dilation, taps)
     _check_channels("conv2d", x, W, b, groups, W.shape[1] * groups, W.shape[0])
-    if min(output_size(x.shape[2:], how)) < 1:
+    if min(_output_size(x.shape[2:], how)) < 1:
         raise ValueError(f"conv2d: kernel {how.kernel} with dilation {how.dilation} is larger than "
                          f"the image {tuple(x.shape[2:])} with padding {how.padding}")
     return _by_groups(_conv2d, x, W, b, groups, how=how)

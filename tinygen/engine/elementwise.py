@@ -8,10 +8,10 @@ import math
 import operator
 
 from .tensor import Tensor, defvjp, primitive
-from .backend import xp
+from .backend import in_blocks, xp
 
 
-# --- arithmetic -------------------------------------------------------------------------------------
+# --- arithmetic -----------------------------------------------------------------------------------
 
 @primitive
 def add(x, y):
@@ -50,7 +50,7 @@ defvjp(negative, lambda g, y, x: -g)
 
 @primitive
 def power(x, p):
-    """x ** p.   d/dx = p x^(p-1), which is 0 where p = 0;   d/dp = y ln x, taken as 0 where x = 0"""
+    """x ** p.   d/dx = p x^(p-1), which is 0 where p = 0;   d/dp = y ln x, 0 where x = 0"""
     if isinstance(p, (int, float)) and p in (2, 3):
         return x * x if p == 2 else x * x * x       # a general power costs a hundred times as much
     return x ** p
@@ -65,7 +65,7 @@ def _power_dx(g, y, x, p):
 defvjp(power, _power_dx, lambda g, y, x, p: g * y * log(x + (x == 0)))
 
 
-# --- functions of one argument ----------------------------------------------------------------------
+# --- functions of one argument --------------------------------------------------------------------
 
 @primitive
 def exp(x):
@@ -110,6 +110,7 @@ defvjp(tanh, lambda g, y, x: g * (1 - y * y))
 
 
 @primitive
+@in_blocks
 def sigmoid(x):
     """1 / (1 + e^-x).   dy/dx = y (1 - y)"""
     y = xp.exp(xp.minimum(-x, 88.0))        # e^88 is the last power of e that float32 holds
@@ -119,6 +120,7 @@ defvjp(sigmoid, lambda g, y, x: g * (y * (1 - y)))
 
 
 @primitive
+@in_blocks
 def softplus(x):
     """ln(1 + e^x) = max(x, 0) + ln(1 + e^-|x|).   dy/dx = sigmoid(x)"""
     y = xp.log1p(xp.exp(-xp.abs(x)))
@@ -156,6 +158,7 @@ GELU_A, GELU_B = math.sqrt(2 / math.pi), 0.044715
 
 
 @primitive
+@in_blocks
 def gelu(x):
     """x (1 + tanh(a (x + b x^3))) / 2, a = sqrt(2/pi), b = 0.044715.
     Source: Hendrycks & Gimpel 2016, the tanh form."""
@@ -176,6 +179,7 @@ def _gelu_tanh(x):
 
 
 @primitive
+@in_blocks
 def _gelu_slope(x):
     """d gelu / dx = (1 + t)/2 + x (1 - t^2) a (1 + 3 b x^2)/2, t = tanh(a (x + b x^3))"""
     t = _gelu_tanh(x)
@@ -223,7 +227,7 @@ def astype(x, dtype):
 defvjp(astype, lambda g, y, x, dtype: g if y.dtype.kind == "f" else 0.0 * g)
 
 
-# --- choices ----------------------------------------------------------------------------------------
+# --- choices --------------------------------------------------------------------------------------
 
 @primitive
 def maximum(x, y):
@@ -261,7 +265,7 @@ def clip(x, low, high):
 defvjp(clip, lambda g, y, x, low, high: g * (y == x))
 
 
-# --- operators and methods --------------------------------------------------------------------------
+# --- operators and methods ------------------------------------------------------------------------
 
 def _compare(symbol, compare):
     """A comparison gives a plain boolean array: there is nothing to differentiate."""

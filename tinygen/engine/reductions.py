@@ -16,9 +16,7 @@ from .tensor import Tensor, defvjp, primitive
 
 def _keep(g, x, axis, keepdims):
     """g with the reduced axes kept as size 1, so that it broadcasts against x."""
-    if keepdims or axis is None and x.ndim == 0:
-        return g
-    return g.reshape(kept_shape(x.shape, axis))
+    return g if keepdims else g.reshape(kept_shape(x.shape, axis))
 
 
 def kept_shape(shape, axis):
@@ -56,7 +54,7 @@ def var(x, axis=None, keepdims=False, ddof=0):
 
 
 def std(x, axis=None, keepdims=False, ddof=0):
-    """The square root of var; its derivative at var = 0 is infinite"""
+    """The square root of var; where that is 0 it has no derivative, and its gradient is NaN"""
     return sqrt(var(x, axis, keepdims, ddof))
 
 
@@ -123,7 +121,7 @@ defvjp(log_softmax, lambda g, y, x, axis=-1: g - exp(y) * sum(g, axis, keepdims=
 
 @primitive
 def cumsum(x, axis=None):
-    """y_i = x_1 + ... + x_i along axis, or of all of x in a row.   dx: the same of g from the end"""
+    """y_i = x_1 + ... + x_i along axis, or of all x in a row.   dx: the same of g from the end"""
     return xp.cumsum(x, axis=axis)
 defvjp(cumsum, lambda g, y, x, axis=None:
        flip(cumsum(flip(g, axis), axis), axis).reshape(x.shape))

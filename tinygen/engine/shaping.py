@@ -83,7 +83,7 @@ def broadcast_to(x, shape):
 defvjp(broadcast_to, lambda g, y, x, shape: g)
 
 
-# --- picking elements -------------------------------------------------------------------------------
+# --- picking elements -----------------------------------------------------------------------------
 
 @primitive
 def getitem(x, index):
@@ -115,7 +115,7 @@ def take_along_axis(x, indices, axis):
     return getitem(x, tuple(grid))
 
 
-# --- joining and splitting --------------------------------------------------------------------------
+# --- joining and splitting ------------------------------------------------------------------------
 
 @primitive
 def _concatenate(*xs, axis):
@@ -158,7 +158,7 @@ def split(x, parts, axis=0):
     return [getitem(x, before + (slice(a, b),)) for a, b in zip(ends, ends[1:])]
 
 
-# --- methods ----------------------------------------------------------------------------------------
+# --- methods --------------------------------------------------------------------------------------
 
 def _reshape(self, *shape):
     return reshape(self, shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)

@@ -37,7 +37,7 @@ class _Mode(threading.local):
 
 _mode = _Mode()
 watch = None            # debug mode puts a function here: watch(y) sees each recorded Tensor
-watch_gradient = None   # and here: watch_gradient(y, i, gx) sees each gradient of an argument i of y
+watch_gradient = None   # and here: watch_gradient(y, i, gx) sees each gradient of y's argument i
 
 
 class Tensor:
@@ -90,6 +90,7 @@ class Tensor:
         if not self.requires_grad:
             raise ValueError("backward: this Tensor does not depend on any Tensor with "
                              "requires_grad=True (or was made under no_grad)")
+        inputs = [inputs] if isinstance(inputs, Tensor) else inputs
         wanted = None if inputs is None else _between(self, inputs)
         if wanted is not None and self.birth not in wanted:
             raise ValueError("backward: this Tensor depends on none of the given inputs")
@@ -174,7 +175,7 @@ def primitive(f):
         if not found:
             return data
         if data.dtype is FLOAT64 and _no_float64(args):
-            data = data.astype(FLOAT32)     # NumPy's float32 with int64 gives float64; ours does not
+            data = data.astype(FLOAT32)     # NumPy's float32 with int64 is float64; ours is not
         y = new(tensor_type)
         y.data = data
         y.grad = None
@@ -208,7 +209,7 @@ def defvjp_joint(op, rule):
     op.joint_rule = rule
 
 
-# --- mistakes, told at the caller's line ------------------------------------------------------------
+# --- mistakes, told at the caller's line ----------------------------------------------------------
 
 def as_arrays(args, kinds):
     """args, with arrays for those of these kinds (list, float, ...).
@@ -233,7 +234,7 @@ def _by_position(f, args, settings):
 
 
 def _no_float64(args):
-    """Whether no array among them is float64. (A NumPy float64 is a number, as Python's float is.)"""
+    """Whether no array among them is float64. (A numpy.float64 is a number, as a float is.)"""
     return all(getattr(a, "dtype", FLOAT32) != FLOAT64 or type(a) is numpy.float64 for a in args)
 
 
@@ -265,10 +266,10 @@ def _check_scalar(name, y):
         raise ValueError(f"{name}: needs a scalar, got shape {y.shape}; sum() or mean() it first")
 
 
-# --- the walk back ----------------------------------------------------------------------------------
+# --- the walk back --------------------------------------------------------------------------------
 
-FREED = ("backward: this graph was used and freed by an earlier backward(); compute the loss again, "
-         "or add the losses up and call backward() once")
+FREED = ("backward: this graph was used and freed by an earlier backward(); compute the loss "
+         "again, or add the losses up and call backward() once")
 
 
 def _walk_back(y, g, deliver, wanted=None, free=False):
@@ -419,7 +420,7 @@ def inputs_of(t):
     return [a for a in t.args if isinstance(a, Tensor) and a.requires_grad]
 
 
-# --- what is recorded, and what is not --------------------------------------------------------------
+# --- what is recorded, and what is not ------------------------------------------------------------
 
 class recording:
     """`with recording(on):` records operations, or does not, in this thread."""

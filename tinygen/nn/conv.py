@@ -1,5 +1,7 @@
 """Convolutions.   x (B, C, H, W), sizes and strides an int or a pair (vertical, horizontal)."""
-from ..engine.backend import xp
+import numpy
+
+from ..engine.backend import to_numpy, xp
 from ..engine.convolution import conv2d, conv_transpose2d
 from . import init
 from .linear import check_sizes
@@ -41,7 +43,8 @@ class ConvTranspose2d(Module):
 
 
 class MaskedConv2d(Conv2d):
-    """As Conv2d with W * M, M (k, k) or broadcastable to W: M = 0 cuts a tap of the kernel."""
+    """As Conv2d with W * M, M (k, k) or broadcastable to W: M = 0 cuts a tap of the kernel.
+    Taps that are cut for all channels are left out of the product, and so cost nothing."""
 
     def __init__(self, n_in, n_out, size, mask, **settings):
         super().__init__(n_in, n_out, size, **settings)
@@ -51,6 +54,8 @@ class MaskedConv2d(Conv2d):
         except ValueError:
             raise ValueError(f"MaskedConv2d: mask of shape {self.mask.shape}, needed {self.W.shape} "
                              "or one that broadcasts to it") from None
+        alive = numpy.broadcast_to(to_numpy(self.mask), self.W.shape).any(axis=(0, 1))
+        self.settings["taps"] = [tuple(tap) for tap in numpy.argwhere(alive).tolist()]
 
     def forward(self, x):
         return conv2d(x, self.W * self.mask, self.b, **self.settings)
