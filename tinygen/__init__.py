@@ -24,8 +24,8 @@ from .engine.convolution import (avg_pool2d, conv2d, conv_transpose2d, max_pool2
 from .engine.elementwise import (abs, add, astype, clip, cos, divide, exp, gelu, leaky_relu, log,
                                  maximum, minimum, multiply, negative, power, relu, sigmoid, sign,
                                  silu, sin, softplus, sqrt, subtract, tanh, where)
-from .engine.fused import (batch_norm, binary_cross_entropy_with_logits, cross_entropy, dropout,
-                           embedding, group_norm, layer_norm, mse)
+from .engine.fused import (attention, batch_norm, binary_cross_entropy_with_logits, cross_entropy,
+                           dropout, embedding, group_norm, layer_norm, mse)
 from .engine.gradcheck import GradientError, gradcheck
 from .engine.products import einsum, linear, matmul
 from .engine.reductions import (cumsum, log_softmax, logsumexp, max, mean, min, softmax, std, sum,

@@ -165,6 +165,9 @@ TABLE = [
       for size, stride in ((2, None), (3, 2), ((2, 3), (1, 2)), (1, 3))],
     *[row(tg.upsample, spread(2, 2, 2, 3), factor) for factor in (1, 2, (2, 3))],
 
+    row(tg.attention, spread(2, 3, 4, 5), spread(2, 3, 4, 5), spread(2, 3, 4, 5)),
+    row(tg.attention, spread(2, 1, 3, 2), spread(2, 1, 4, 2), spread(2, 1, 4, 3),
+        mask=np.where(np.tri(3, 4, dtype=bool), 0, -1e9)),
     *[row(tg.layer_norm, spread(*shape), spread(4), spread(4))
       for shape in ((3, 4), (2, 3, 4), (4,))],
     row(tg.layer_norm, spread(2, 4), 2.0, eps=0.1),
@@ -228,6 +231,11 @@ def plain_group_norm(x, W, b, groups):
     normal = np.concatenate([plain_norm(part, axes, 1.0, 0.0, 1) for part in parts], axis=1)
     shape = (-1,) + (1,) * (x.ndim - 2)
     return normal * W.reshape(shape) + b.reshape(shape)
+
+
+def plain_attention(q, k, v, mask=0.0):
+    scores = np.einsum("bhtd,bhsd->bhts", q, k) / np.sqrt(q.shape[-1]) + mask
+    return np.einsum("bhts,bhse->bhte", np.exp(plain_log_softmax(scores)), v)
 
 
 def pair(n):
@@ -295,6 +303,7 @@ PLAIN = {
     tg.max_pool2d: plain_pool(np.max),
     tg.avg_pool2d: plain_pool(np.mean),
     tg.upsample: lambda x, f: x.repeat(pair(f)[0], axis=2).repeat(pair(f)[1], axis=3),
+    tg.attention: plain_attention,
     tg.layer_norm: plain_layer_norm,
     tg.batch_norm: plain_batch_norm,
     tg.group_norm: plain_group_norm,
@@ -635,6 +644,13 @@ def test_integers_meet_floats_as_float32():
     assert (tg.tensor(np.ones(3)) * tg.tensor([1.0, 2.0, 3.0])).dtype == "float64"
 
 
+def test_astype_gives_what_was_asked_for():
+    x = leaf(xp.asarray([1.5, 2.5], dtype="float32"))
+    for dtype in ("float64", "float32", "int64", "bool"):
+        assert x.astype(dtype).dtype == tg.tensor(np.arange(2)).astype(dtype).dtype == dtype
+    assert tg.grad(tg.sum(x.astype("float64") ** 2), x).dtype == "float32"
+
+
 # --- mistakes -------------------------------------------------------------------------------------
 
 def zeros(*shape, dtype="float32"):
@@ -654,14 +670,14 @@ MISTAKES = [
     (lambda: tg.softmax(zeros(3), axis=1), ValueError, r"softmax: given shape \(3,\): axis 1 is"),
     (lambda: tg.max(zeros(0)), ValueError, r"max: given shape \(0,\): zero-size array"),
     (lambda: zeros(2, 3).reshape(4), ValueError, r"reshape: given shape \(2, 3\): cannot resh"),
-    (lambda: zeros(2, 3).transpose(0, 0), ValueError, r"transpose: given shape \(2, 3\): repeat"),
+    (lambda: zeros(2, 3).transpose(0, 0), ValueError, r"transpose: given shape \(2, 3\): "),
     (lambda: zeros(2, 3).squeeze(0), ValueError, r"squeeze: given shape \(2, 3\): cannot select"),
     (lambda: tg.broadcast_to(zeros(3), (2, 4)), ValueError,
      r"broadcast_to: \(3,\) does not fit \(2, 4\): from the right, each size of the first must be"),
     (lambda: tg.pad(zeros(2, 3), [(1, 1)]), ValueError,
      r"pad: widths \[\(1, 1\)\] for shape \(2, 3\); needs an int, or a pair \(before, after\) for"),
     (lambda: tg.concatenate([zeros(2, 3), zeros(2, 4)]), ValueError,
-     r"concatenate: given shapes \(2, 3\), \(2, 4\): all the input array dimensions except for"),
+     r"concatenate: given shapes \(2, 3\), \(2, 4\): all "),
     (lambda: tg.concatenate([]), (ValueError, TypeError), "concatenate: "),
     (lambda: tg.split(zeros(5), 2), ValueError,
      "split: axis 0 has size 5, which 2 parts do not divide$"),
@@ -714,7 +730,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize("call, kind, sentence", MISTAKES)
 def test_a_mistake_is_told_when_it_is_made(call, kind, sentence):
-    with pytest.raises(kind, match=f"^{sentence}"):
+    with pytest.raises(kind, match=f"(?i)^{sentence}"):         # CuPy says "Index 3"
         call()
 
 

@@ -104,7 +104,7 @@ def test_operators_take_tensors_arrays_and_numbers_on_either_side(f):
 
 def test_a_name_is_enough_to_record_a_tensor():
     x, W, b = normal(2, 3), normal(3), normal(3)
-    (y, z) = tg.layer_norm(x, W=W, b=b), tg.linear(x=x, W=tg.stack([W, b], axis=1))
+    y, z = tg.layer_norm(x, W=W, b=b), tg.linear(x=x, W=tg.stack([W, b], axis=1))
     assert all(float(abs(g.data).sum()) > 0 for g in tg.grad(tg.sum(y * y) + tg.sum(z), [x, W, b]))
     assert close(tg.grad(tg.sum(tg.multiply(W, y=b)), b), W)
     assert tg.gradcheck(lambda x, y: tg.where(condition=x.data > 0, x=x, y=y), W, b)
@@ -402,20 +402,22 @@ def test_two_threads_record_each_their_own():
         x = tg.Tensor(xp.asarray(np.random.default_rng(seed).normal(size=(4, 3))), True)
         W = tg.Tensor(xp.asarray(np.random.default_rng(seed + 9).normal(size=(3, 3))), True)
         for _ in range(60):
-            barrier.wait()
+            barrier.wait(timeout=60)
             h = x
             for _ in range(5):
                 with tg.no_grad():
                     tg.exp(h)
                 h = tg.tanh(h @ W)
-            (g,) = tg.grad(tg.sum(h * h), [W], create_graph=True)
+            g = tg.grad(tg.sum(h * h), W, create_graph=True)
             tg.sum(g * g).backward()
         out.append(values(W.grad))
 
     results, barrier = {0: [], 1: []}, threading.Barrier(2)
     threads = [threading.Thread(target=work, args=item) for item in results.items()]
-    [t.start() for t in threads]
-    [t.join() for t in threads]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
     for seed in results:
         alone, barrier = [], threading.Barrier(1)
         work(seed, alone)

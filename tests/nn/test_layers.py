@@ -11,7 +11,7 @@ from tinygen.engine import backend
 from tinygen.engine.backend import to_numpy, xp
 from tinygen.nn import (BatchNorm1d, BatchNorm2d, Conv2d, ConvTranspose2d, Embedding, GroupNorm,
                         GRUCell, LayerNorm, Linear, LSTMCell, MaskedConv2d, MaskedLinear, Module,
-                        ReLU, RNNCell, Sequential, mlp)
+                        Recurrent, ReLU, RNNCell, Sequential, mlp)
 from tinygen.optim import Adam
 
 
@@ -259,6 +259,20 @@ def test_recurrent_cells(kind, formula, width, rng):
     check_gradients(Step(cell), x)
     assert list(cell.state_dict()) == ["x.W", "x.b", "h.W", "h.b"]
     assert all(0.3 < abs(w).max() <= 0.5 for w in (W, b, U, a))          # 1/sqrt(4)
+
+
+@pytest.mark.parametrize("kind", [RNNCell, GRUCell, LSTMCell])
+def test_recurrent_is_its_cell_step_by_step(kind, rng):
+    cell, x = kind(3, 4), tg.tensor(rng.normal(size=(2, 5, 3)).astype("f"))
+    hs, last = Recurrent(cell)(x)
+    state = cell.start(2)
+    for t in range(5):
+        state = cell(x[:, t], state)
+        close(hs[:, t], to_numpy(state[0] if kind is LSTMCell else state))
+    first, middle = Recurrent(cell)(x[:, :2])
+    second, end = Recurrent(cell)(x[:, 2:], middle)
+    close(tg.concatenate([first, second], axis=1), to_numpy(hs))
+    close(end[0], to_numpy(last[0]))
 
 
 # --- normalisation --------------------------------------------------------------------------------

@@ -5,4 +5,4 @@ from .linear import Embedding, Linear, MaskedLinear, mlp
 from .module import (GELU, Dropout, LeakyReLU, Module, ReLU, Sequential, Sigmoid, SiLU, Softplus,
                      Tanh)
 from .norm import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm
-from .recurrent import GRUCell, LSTMCell, RNNCell
+from .recurrent import GRUCell, LSTMCell, Recurrent, RNNCell

@@ -55,7 +55,7 @@ class MaskedConv2d(Conv2d):
             raise ValueError(f"MaskedConv2d: mask of shape {self.mask.shape}, needed {self.W.shape} "
                              "or one that broadcasts to it") from None
         alive = numpy.broadcast_to(to_numpy(self.mask), self.W.shape).any(axis=(0, 1))
-        self.settings["taps"] = [tuple(tap) for tap in numpy.argwhere(alive).tolist()]
+        self.settings["taps"] = [tuple(tap) for tap in numpy.argwhere(alive).tolist()] or None
 
     def forward(self, x):
         return conv2d(x, self.W * self.mask, self.b, **self.settings)

@@ -34,11 +34,14 @@ class VAE(Approximate):
         """z (..., Z) -> p(x | z), a Bernoulli of shape (..., D)"""
         return Bernoulli(self.decoder(z))
 
-    def elbo(self, x):
-        """ln p(x | z) - KL(q(z | x) || p(z)), one z ~ q(z | x).   (B, D) -> (B,)"""
+    def elbo(self, x, beta=1.0):
+        """ln p(x | z) - beta KL(q(z | x) || p(z)), one z ~ q(z | x).   (B, D) -> (B,)
+
+        A lower bound of ln p(x) for beta = 1. Raising beta from 0 to 1 early in training lets z be
+        used before the KL prunes it. Source of the warm-up: Sønderby et al. 2016, section 2.3."""
         x = as_batch(self, x)
         q = self.encode(x)
-        return sum(self.decode(q.rsample()).log_prob(x), -1) - sum(q.kl(), -1)
+        return sum(self.decode(q.rsample()).log_prob(x), -1) - beta * sum(q.kl(), -1)
 
     def log_prob_bound(self, x, k=64):
         """ln 1/k sum_i p(x, z_i) / q(z_i | x), z_i ~ q: a lower bound of ln p(x) that rises with k,
