@@ -3,8 +3,8 @@ from setuptools import find_packages, setup
 setup(
     name="tinygen",
     version="0.1.0",
-    description="Generative models from the chain rule up: a small autograd engine and every branch "
-                "of the taxonomy, written to be read",
+    description="Generative models from the chain rule up: a small autograd engine and every "
+                "branch of the taxonomy, written to be read",
     long_description=open("README.md", encoding="utf-8").read(),
     long_description_content_type="text/markdown",
     python_requires=">=3.10",

@@ -23,7 +23,8 @@ from tinygen.engine.tensor import Tensor, tensor
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 MODULES = ["", "linalg", "random", "lib.stride_tricks"]
-ON_ARRAYS = ["engine", "nn", "models", "test_optim.py", "test_distributions.py"]
+ON_ARRAYS = ["engine", "nn", "models", "benchmarks", "test_optim.py", "test_distributions.py",
+             "test_training.py", "test_evaluation.py"]
 pytestmark = pytest.mark.host_only(reason="compares the stand-in with NumPy")
 
 

@@ -4,7 +4,8 @@ Reading order, each file importing only from those before it:
 
     engine/backend.py     xp: NumPy on the CPU, CuPy on the GPU
     engine/tensor.py      Tensor, primitive, defvjp: how a gradient is found
-    engine/elementwise.py, shaping.py, reductions.py, products.py, convolution.py, fused.py: operations
+    engine/elementwise.py, shaping.py, reductions.py    the operations: on elements, of shapes,
+    engine/products.py, convolution.py, fused.py        along axes, products, and what is fused
     engine/gradcheck.py, diagnosis.py   is a derivative right, and if not, what is wrong with it?
     engine/trace.py       the graph made visible; debug mode
     nn/                   layers

@@ -22,7 +22,7 @@ def lesson_options(description, worlds=("glyphs",), steps=None):
     parser.add_argument("--backend", choices=("numpy", "cupy"), help="where arrays live")
     parser.add_argument("--out", default="out", metavar="DIR", help="where pictures go")
     parser.add_argument("--show", action="store_true", help="also open the pictures in a window")
-    parser.add_argument("--quick", action="store_true", help="seconds instead of minutes: for tests")
+    parser.add_argument("--quick", action="store_true", help="seconds, not minutes: for tests")
     in_notebook = "ipykernel" in sys.modules
     args = parser.parse_args([] if in_notebook else None)
     with one_sentence(parser.prog):

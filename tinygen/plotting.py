@@ -17,7 +17,7 @@ def figure(rows, columns, size):
 
 
 def save(fig, folder, name, show=False):
-    """Writes folder/name and returns that path; with show, also opens a window where there is one."""
+    """Writes folder/name and returns that path; with show, opens a window where there is one."""
     import matplotlib.pyplot as plt
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, name)
@@ -29,7 +29,7 @@ def save(fig, folder, name, show=False):
 
 
 def images(ax, x, shape, columns=8, title=None, color=None):
-    """x (n, H*W) in [0, 1] as a grid of pictures of the given shape (H, W), with thin lines between."""
+    """x (n, H*W) in [0, 1] as a grid of pictures of shape (H, W), with thin lines between."""
     (H, W), rows = shape, -(-len(x) // columns)
     grid = numpy.full((rows * (H + 1) - 1, columns * (W + 1) - 1), 0.5)
     for i, picture in enumerate(x.reshape(-1, H, W)):

@@ -1,1 +1,1 @@
-"""Where x comes from: worlds whose p(x) is known, MNIST, binary tables, text; and batches of them."""
+"""Where x comes from: worlds whose p(x) is known, MNIST, binary tables, text; and batches."""

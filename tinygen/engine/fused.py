@@ -99,7 +99,7 @@ def mse(x, y, reduction="mean"):
     return _reduced("mse", d * d, reduction)
 
 
-# --- attention --------------------------------------------------------------------------------------
+# --- attention ------------------------------------------------------------------------------------
 
 def _weights(q, k, mask):
     """softmax(q k^T / sqrt(d) + mask): each row says how much a query attends to each key"""
@@ -114,7 +114,7 @@ def attention(q, k, v, mask=None):
     No weights are kept: backward computes them again, a few examples at a time.
     Source: Vaswani et al. 2017, eq. 1; recomputing: Dao et al. 2022, section 3.1."""
     if isinstance(mask, Tensor):
-        raise TypeError("attention: the mask is a Tensor; needs an array, as no gradient reaches it")
+        raise TypeError("attention: the mask is a Tensor; needs an array: no gradient reaches it")
     return _attention(q, k, v, mask=mask)
 
 

@@ -52,8 +52,8 @@ class MaskedConv2d(Conv2d):
         try:
             xp.broadcast_to(self.mask, self.W.shape)
         except ValueError:
-            raise ValueError(f"MaskedConv2d: mask of shape {self.mask.shape}, needed {self.W.shape} "
-                             "or one that broadcasts to it") from None
+            raise ValueError(f"MaskedConv2d: mask of shape {self.mask.shape}, needed "
+                             f"{self.W.shape} or one that broadcasts to it") from None
         alive = numpy.broadcast_to(to_numpy(self.mask), self.W.shape).any(axis=(0, 1))
         self.settings["taps"] = [tuple(tap) for tap in numpy.argwhere(alive).tolist()] or None
 

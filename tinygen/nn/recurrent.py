@@ -53,7 +53,8 @@ class GRUCell(_Cell):
 class LSTMCell(_Cell):
     """i, f, o = sigmoid(...), u = tanh(...);   c' = f c + i u;   h' = o tanh(c')
 
-    forward(x, (h, c)) gives (h', c'). Source: Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000."""
+    forward(x, (h, c)) gives (h', c'). Source: Hochreiter & Schmidhuber 1997,
+    with the forget gate of Gers et al. 2000."""
     gates = 4
 
     def step(self, gx, state):

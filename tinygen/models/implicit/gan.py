@@ -15,8 +15,8 @@ class GAN(Implicit):
     """G and C are MLPs; the generator's loss is the non-saturating one.
 
     With `noise` > 0 the critic sees every x, real or not, with N(0, noise^2) added. Real binary
-    pictures are exactly 0 and 1 and generated ones are not, which alone gives them away; under noise
-    the two overlap, and the critic has to look at the picture.
+    pictures are exactly 0 and 1 and generated ones are not, which alone gives them away; under
+    noise the two overlap, and the critic has to look at the picture.
     Source: Goodfellow et al. 2014, eq. 1 and the end of section 3; noise: Arjovsky & Bottou 2017,
     section 3.1."""
     noise = 0.0

@@ -1,0 +1,76 @@
+"""Every lesson runs, keeps to its length, and says no in one sentence."""
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LESSONS = sorted((ROOT / "lessons").glob("[0-9][0-9]_*.py"))
+REAL_DATA = Path(os.environ.get("TINYGEN_DATA", "nowhere")) / "mnist"
+
+
+def run(lesson, *flags, **environment):
+    # A quick lesson keeps to one BLAS thread: beside other tests, two only wait for each other.
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"} | environment
+    return subprocess.run([sys.executable, str(lesson), *flags], capture_output=True, text=True,
+                          env=environment, timeout=120)
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda p: p.stem)
+class TestEach:
+    def test_runs_quickly_and_draws(self, lesson, tmp_path):
+        done = run(lesson, "--quick", "--out", str(tmp_path))
+        assert done.returncode == 0, done.stderr
+        assert list(tmp_path.glob("*.png")), "no figure"
+        assert len(done.stdout.splitlines()) <= 20
+
+    def test_has_the_form_of_a_lesson(self, lesson):
+        text = lesson.read_text(encoding="utf-8")
+        lines = text.splitlines()
+        assert len(lines) <= 150 and max(map(len, lines)) <= 100
+        assert lines[0].startswith(f'"""Lesson {lesson.name[:2]}: ') and "?" in lines[0]
+        assert re.search("[가-힣]", text), "no Korean summary"
+        assert "# %%" in text and "\nassert " in text and "What we left out" in text
+
+    @pytest.mark.parametrize("flags, says", [
+        (["--no-such-flag"], "unrecognized"), (["--data", "nowhere"], "invalid choice"),
+        (["--steps", "0"], "needs 1 or more"), (["--steps", "many"], "invalid"),
+        (["--seed", "-1"], "needs 0 or more"), (["--backend", "abacus"], "invalid choice")])
+    def test_a_bad_flag_is_one_sentence(self, lesson, flags, says):
+        done = run(lesson, "--quick", *flags)
+        assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr
+
+    @pytest.mark.skipif(importlib.util.find_spec("cupy") is not None, reason="CuPy is installed")
+    def test_a_missing_gpu_is_one_sentence(self, lesson):
+        done = run(lesson, "--quick", "--backend", "cupy")
+        assert done.returncode == 2 and "pip install cupy" in done.stderr
+        assert "Traceback" not in done.stderr
+
+    def test_a_folder_that_cannot_be_written_is_one_sentence(self, lesson, tmp_path):
+        (tmp_path / "file").write_text("")
+        done = run(lesson, "--quick", "--out", str(tmp_path / "file"))
+        assert done.returncode == 2 and "cannot be written" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_the_tour_without_mnist_says_where_to_put_it(tmp_path):
+    """No network: every address is refused by a proxy that is not there."""
+    proxy = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy")}
+    shutil.copytree(ROOT / "tinygen", tmp_path / "tinygen")     # its data/ is tmp_path's, and empty
+    (tmp_path / "data").mkdir()
+    done = run(LESSONS[0], "--quick", "--data", "mnist", "--out", str(tmp_path),
+               PYTHONPATH=str(tmp_path), TINYGEN_DATA=str(tmp_path), **proxy)
+    assert done.returncode == 2 and "train-images-idx3-ubyte" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not REAL_DATA.is_dir(), reason="TINYGEN_DATA names no folder with mnist/")
+def test_the_tour_on_mnist_leaves_out_what_nobody_knows(tmp_path):
+    done = run(LESSONS[0], "--quick", "--data", "mnist", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "p_data is unknown" in done.stdout and "floor H" not in done.stdout
