@@ -6,7 +6,7 @@ import pytest
 
 import tinygen as tg
 from tinygen import optim
-from tinygen.engine import backend
+from tinygen.engine import backend, blocks
 from tinygen.engine.backend import to_numpy, xp
 from tinygen.nn import Linear
 from tinygen.optim import SGD, Adam, AdamW, Optimizer, clip_grad_norm, cosine
@@ -163,12 +163,12 @@ def watch_updates(monkeypatch, kind):
 @kinds
 @pytest.mark.host_only(reason="only the CPU works in blocks and threads")
 def test_two_threads_and_blocks_give_the_same_bits_as_one(kind, monkeypatch):
-    monkeypatch.setattr(backend, "CPUS", 2)
+    monkeypatch.setattr(blocks, "CPUS", 2)
     seen = watch_updates(monkeypatch, kind)
     in_two = after_three_steps(kind)
     threads, sizes = zip(*seen)
     assert len(set(threads)) == 2 and max(sizes) == optim.BLOCK
-    monkeypatch.setattr(backend, "CPUS", 1)
+    monkeypatch.setattr(blocks, "CPUS", 1)
     monkeypatch.setattr(optim, "BLOCK", 1 << 30)
     seen.clear()
     for a, b in zip(in_two, after_three_steps(kind)):

@@ -3,7 +3,9 @@
 Reading order, each file importing only from those before it:
 
     engine/backend.py     xp: NumPy on the CPU, CuPy on the GPU
+    engine/blocks.py      long arrays in pieces that fit in cache, on two threads
     engine/tensor.py      Tensor, primitive, defvjp: how a gradient is found
+    engine/checkpoint.py  computing again instead of keeping
     engine/elementwise.py, shaping.py, reductions.py    the operations: on elements, of shapes,
     engine/products.py, convolution.py, fused.py        along axes, products, and what is fused
     engine/gradcheck.py, diagnosis.py   is a derivative right, and if not, what is wrong with it?
@@ -20,6 +22,7 @@ Reading order, each file importing only from those before it:
 """
 from . import distributions, nn, optim
 from .engine.backend import seed, to_numpy, use, xp
+from .engine.checkpoint import checkpoint
 from .engine.convolution import (avg_pool2d, conv2d, conv_transpose2d, max_pool2d,
                                  upsample)
 from .engine.elementwise import (abs, add, astype, clip, cos, divide, exp, gelu, leaky_relu, log,
@@ -33,7 +36,7 @@ from .engine.reductions import (cumsum, log_softmax, logsumexp, max, mean, min, 
                                 var)
 from .engine.shaping import (broadcast_to, concatenate, expand_dims, flip, getitem, pad, reshape,
                              split, squeeze, stack, swapaxes, take_along_axis, transpose)
-from .engine.tensor import (Tensor, checkpoint, defvjp, defvjp_joint, grad, no_grad, primitive,
+from .engine.tensor import (Tensor, defvjp, defvjp_joint, grad, no_grad, primitive,
                             tensor)
 from .engine.trace import debug, trace
 

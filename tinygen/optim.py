@@ -9,7 +9,8 @@ import math
 
 import numpy
 
-from .engine.backend import in_threads, to_numpy, xp
+from .engine.backend import to_numpy, xp
+from .engine.blocks import in_threads
 from .engine.tensor import Tensor
 
 BLOCK = 1 << 16                 # floats: 256 KiB an array, near a core's second-level cache

@@ -174,25 +174,3 @@ def test_dropout_and_layers_follow_the_seed():
         net = tg.nn.Linear(3, 2)
         return values(tg.dropout(net(tg.tensor(np.ones((2, 3), "float32"))), 0.5))
     assert run() == run()
-
-
-# --- two threads ----------------------------------------------------------------------------------
-
-@pytest.mark.parametrize("n", [0, 1, 2, 7])
-@pytest.mark.parametrize("work", [0, 1 << 30])
-def test_every_job_is_done_once(n, work):
-    done = []
-    backend.in_threads(done.extend, list(range(n)), work)
-    assert sorted(done) == list(range(n))
-
-
-@pytest.mark.parametrize("bad", [0, 3])
-def test_an_error_in_either_thread_is_raised(bad):
-    def run(jobs):
-        if bad in jobs:
-            raise KeyError(bad)
-    with pytest.raises(KeyError):
-        backend.in_threads(run, list(range(4)), 1 << 30)
-    done = []
-    backend.in_threads(done.extend, [1, 2, 3], 1 << 30)         # and the threads still work
-    assert sorted(done) == [1, 2, 3]

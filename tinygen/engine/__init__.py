@@ -1,2 +1,3 @@
-"""Automatic differentiation on arrays, from scratch. Reading order: backend, tensor, elementwise,
-shaping, reductions, products, convolution, fused, gradcheck, trace."""
+"""Automatic differentiation on arrays, from scratch. Reading order: backend, blocks, tensor,
+elementwise, shaping, reductions, products, convolution, fused, checkpoint, gradcheck, diagnosis,
+trace."""

@@ -7,8 +7,9 @@ Each primitive stands above its derivative; the engine undoes broadcasting and d
 import math
 import operator
 
+from .backend import xp
+from .blocks import in_blocks
 from .tensor import Tensor, defvjp, primitive
-from .backend import in_blocks, xp
 
 
 # --- arithmetic -----------------------------------------------------------------------------------

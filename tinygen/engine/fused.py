@@ -8,7 +8,8 @@ Each docstring gives the composed form, and a test holds both equal.
 import math
 
 from . import backend
-from .backend import in_blocks, xp
+from .backend import xp
+from .blocks import in_blocks
 from .elementwise import sigmoid
 from .reductions import log_softmax, softmax, sum
 from .shaping import getitem

@@ -23,7 +23,6 @@ from heapq import heappop, heappush
 
 import numpy
 
-from . import backend
 from .backend import to_numpy, xp
 
 FLOAT32, FLOAT64 = numpy.dtype("float32"), numpy.dtype("float64")
@@ -438,63 +437,3 @@ class recording:
 def no_grad():
     """`with no_grad():` computes without recording, for sampling and evaluation."""
     return recording(False)
-
-
-def checkpoint(f, *xs):
-    """y = f(*xs), keeping none of the values in between: backward computes them a second time.
-
-    f gives one Tensor and must compute the same when called again (random numbers are drawn again
-    as they were). Source: Chen et al. 2016, "Training deep nets with sublinear memory cost".
-    """
-    state = backend.random_state()
-    inputs, y = _call_on_copies(f, xs)
-    if not isinstance(y, Tensor):
-        raise TypeError(f"checkpoint: f must give one Tensor, got {type(y).__name__}")
-    if not y.requires_grad:
-        return y
-    place = {x.birth: i for i, x in enumerate(inputs) if isinstance(x, Tensor)}
-    leaves = _leaves(y)
-    places = [place[x.birth] for x in leaves if x.birth in place]
-    others = [x for x in leaves if x.birth not in place]
-    return _checkpointed(*[xs[i] for i in places], *others, value=y.data, f=f, xs=xs, places=places,
-                         others=others, state=state)
-
-
-def _call_on_copies(f, xs):
-    """f on cut-off copies of xs, so that the walk back ends at them."""
-    copies = [Tensor(x.data, x.requires_grad) if isinstance(x, Tensor) else x for x in xs]
-    return copies, f(*copies)
-
-
-def _leaves(y):
-    seen, stack = {}, [y]
-    while stack:
-        t = stack.pop()
-        if t.birth not in seen:
-            seen[t.birth] = t
-            stack.extend(inputs_of(t))
-    return [t for t in seen.values() if t.op is None]
-
-
-@primitive
-def _checkpointed(*arrays, value, f, xs, places, others, state):
-    return value
-
-
-def _recompute(g, y, *arrays, value, f, xs, places, others, state):
-    """The gradients of the xs at `places` and of the leaves `others`, through a second run of f."""
-    on_tensors, now = isinstance(g, Tensor), backend.random_state()
-    backend.set_random_state(state)
-    with recording(True):
-        inputs, y = _call_on_copies(f, xs)
-    backend.set_random_state(now)
-    gs = _grad(y, [inputs[i] for i in places] + others, g, create_graph=on_tensors)
-    if not on_tensors:
-        return [a.data for a in gs]
-    for i in places:                            # from here on the copies are made from xs
-        same = xs[i].reshape(xs[i].shape)
-        inputs[i].op, inputs[i].args = same.op, same.args
-    return gs
-
-
-defvjp_joint(_checkpointed, _recompute)
