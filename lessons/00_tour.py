@@ -36,14 +36,14 @@ if args.data == "glyphs":
     world = Glyphs()                            # 540 drawn digits, each pixel flipped with p = 0.02
     train, test = world.sample(50_000, rng), world.sample(5_000, rng)          # (N, 256) of 0 and 1
     side, transforms, tests = 16, (None, None, None), (test, test, test)
-    steps, units = (3000, 3500, 3000), (1024, (256, 256), 256)
+    steps, units = (3000, 3000, 2000), (1024, (256, 256), 256)
     floor = world.entropy()[0]                  # H(p_data): no model can have fewer nats
 else:
     with one_sentence():
         digits = load_mnist(report=print)
     world, floor = None, None
     train, test = digits.train_images, thresholded(digits.test_images)         # (N, 28, 28) grey
-    side, steps, units = 28, (3000, 12000, 2500), (512, (400, 400), 256)
+    side, steps, units = 28, (3000, 13000, 2500), (512, (400, 400), 256)
     transforms = (lambda x, rng: thresholded(x), dynamic, lambda x, rng: thresholded(x))
     tests = (test, dynamic(digits.test_images, rng), test)
 D = side * side

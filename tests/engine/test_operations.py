@@ -52,7 +52,9 @@ class row:
 
     def __call__(self, *inputs, op=None):
         inputs = [inputs] if self.takes_list else inputs
-        return (op or self.op)(*inputs, **self.settings)
+        if op:                                      # a plain form, in NumPy
+            return op(*inputs, **self.settings)
+        return self.op(*inputs, **{name: on_backend(a) for name, a in self.settings.items()})
 
 
 def _shown(a):

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from .backend import xp
 
-CPUS = min(os.cpu_count() or 1, int(os.environ.get("OMP_NUM_THREADS") or 2))
+CPUS = min(os.cpu_count() or 1, int((os.environ.get("OMP_NUM_THREADS") or "2").split(",")[0]))
 WORTH_A_THREAD = 1 << 18        # elements; below it the hand-over costs more than it saves
 _pool = None
 

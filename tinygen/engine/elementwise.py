@@ -181,8 +181,8 @@ def _gelu_tanh(x):
 
 @primitive
 @in_blocks
-def _gelu_slope(x):
-    """d gelu / dx = (1 + t)/2 + x (1 - t^2) a (1 + 3 b x^2)/2, t = tanh(a (x + b x^3))"""
+def _gelu_dx(g, x):
+    """g ((1 + t)/2 + x (1 - t^2) a (1 + 3 b x^2)/2),   t = tanh(a (x + b x^3))"""
     t = _gelu_tanh(x)
     u = x * (1.5 * GELU_A * GELU_B)
     u *= x
@@ -192,19 +192,21 @@ def _gelu_slope(x):
     t *= 0.5
     t += 0.5
     t += u
+    t *= g
     return t
 
 
-def _gelu_curvature(g, y, x):
+def _gelu_curvature(x):
     """The second derivative: u' (1 - t^2) (1 - x u' t) + x (1 - t^2) u''/2, u = a (x + b x^3)."""
     t = tanh(GELU_A * (x + GELU_B * (x * x * x)))
     u1 = GELU_A * (1 + 3 * GELU_B * (x * x))
     u2 = 6 * GELU_A * GELU_B * x
-    return g * ((1 - t * t) * (u1 - x * t * u1 * u1 + 0.5 * x * u2))
+    return (1 - t * t) * (u1 - x * t * u1 * u1 + 0.5 * x * u2)
 
 
-defvjp(gelu, lambda g, y, x: g * _gelu_slope(x))
-defvjp(_gelu_slope, _gelu_curvature)
+defvjp(gelu, lambda g, y, x: _gelu_dx(g, x))
+defvjp(_gelu_dx, lambda gg, y, g, x: _gelu_dx(gg, x),
+       lambda gg, y, g, x: gg * g * _gelu_curvature(x))
 
 
 @primitive

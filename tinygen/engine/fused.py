@@ -102,54 +102,40 @@ def mse(x, y, reduction="mean"):
 
 # --- attention ------------------------------------------------------------------------------------
 
-def _weights(q, k, mask):
-    """softmax(q k^T / sqrt(d) + mask): each row says how much a query attends to each key"""
-    scores = (q * q.shape[-1] ** -0.5) @ k.swapaxes(-1, -2)
-    return softmax(scores if mask is None else scores + mask)
-
-
 def attention(q, k, v, mask=None):
     """softmax(q k^T / sqrt(d) + mask) v.   q (B, H, T, d), k (B, H, S, d), v (B, H, S, e)
     -> (B, H, T, e); mask, an array (T, S): 0 where attention may go and -1e9 where not.
-
-    No weights are kept: backward computes them again, a few examples at a time.
-    Source: Vaswani et al. 2017, eq. 1; recomputing: Dao et al. 2022, section 3.1."""
+    Source: Vaswani et al. 2017, eq. 1."""
     if isinstance(mask, Tensor):
         raise TypeError("attention: the mask is a Tensor; needs an array: no gradient reaches it")
-    return _attention(q, k, v, mask=mask)
+    return _attention(q, k, v, mask=mask, saved={})
 
 
 @primitive
-def _attention(q, k, v, mask):
-    return _attend(q, k, v, mask)
+def _attention(q, k, v, mask, saved):
+    """y = p v,   p = softmax(q k^T / sqrt(d) + mask), made in place and kept for backward"""
+    p = (q * q.shape[-1] ** -0.5) @ k.swapaxes(-1, -2)
+    if mask is not None:
+        p += mask
+    p -= p.max(axis=-1, keepdims=True)
+    xp.exp(p, out=p)
+    p /= xp.expand_dims(p @ xp.ones(p.shape[-1], p.dtype), -1)
+    saved["p"] = p
+    return p @ v
 
 
-@in_blocks
-def _attend(q, k, v, mask):
-    return _weights(q, k, mask) @ v
+def _attention_dxs(g, y, q, k, v, mask, saved):
+    """dv = p^T g;   ds = p (g v^T - sum(g y));   dq = ds k / sqrt(d);   dk = ds^T q / sqrt(d)
 
-
-def _attention_gradients(g, q, k, v, mask):
-    """With p the weights:  dv = p^T g;   dp = g v^T;   ds = p (dp - sum(dp p));
-    dq = ds k / sqrt(d);   dk = ds^T q / sqrt(d)"""
-    p = _weights(q, k, mask)
-    dp = g @ v.swapaxes(-1, -2)
-    ds = p * (dp - sum(dp * p, -1, keepdims=True)) * q.shape[-1] ** -0.5
-    return ds @ k, ds.swapaxes(-1, -2) @ q, p.swapaxes(-1, -2) @ g
-
-
-@in_blocks
-def _packed_gradients(q, g, k, v, mask):
-    """The three, flat, one beside the other: (B, sizes of q, k and v)"""
-    return xp.concatenate([d.reshape(len(q), -1)
-                           for d in _attention_gradients(g, q, k, v, mask)], axis=1)
-
-
-def _attention_dxs(g, y, q, k, v, mask):
-    if isinstance(g, Tensor) or not q.shape == g.shape == k.shape == v.shape:
-        return _attention_gradients(g, q, k, v, mask)
-    packed = _packed_gradients(q, g, k, v, mask)
-    return [d.reshape(q.shape) for d in xp.split(packed, 3, axis=1)]
+    sum(g y) over a row of v is sum(p (g v^T)) over a row of p, at d / T of the cost."""
+    p, scale = saved["p"], q.shape[-1] ** -0.5
+    if isinstance(g, Tensor):                   # then p must be recorded as a function of q and k
+        scores = (q * scale) @ k.swapaxes(-1, -2)
+        p = softmax(scores if mask is None else scores + mask)
+    ds = g @ v.swapaxes(-1, -2)
+    ds -= sum(g * y, -1, keepdims=True)
+    ds *= p
+    return ds @ k * scale, ds.swapaxes(-1, -2) @ (q * scale), p.swapaxes(-1, -2) @ g
 
 
 defvjp_joint(_attention, _attention_dxs)

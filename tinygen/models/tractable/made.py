@@ -18,9 +18,9 @@ from ..branches import Tractable, as_batch
 class MADE(Tractable):
     """logits = MLP(x), its weights masked so that logit d sees only what has a lower rank than d.
 
-    One pass gives all D conditionals; sampling takes D passes. Degrees of hidden units cycle
-    through 0..D-2; `resample_order` draws a new order and new degrees (order- and connectivity-
-    agnostic training). hidden=() is logistic regression on what came before (FVSBN).
+    One pass gives all D conditionals; sampling takes D passes. Degrees of hidden units
+    spread evenly over 0..D-2; `resample_order` draws a new order and new degrees (order- and
+    connectivity-agnostic training). hidden=() is logistic regression on what came before (FVSBN).
     Source: Germain et al. 2015, eqs. 8 to 13."""
 
     def __init__(self, D, hidden=(512, 512), order=None, activation=relu):
@@ -36,7 +36,7 @@ class MADE(Tractable):
             raise ValueError(f"MADE: order must be a permutation of 0..{self.D - 1}")
         widths = [layer.W.shape[1] for layer in self.layers[:-1]]
         if degrees is None:
-            degrees = [numpy.arange(n) % max(self.D - 1, 1) for n in widths]
+            degrees = [numpy.arange(n) * max(self.D - 1, 1) // n for n in widths]
         degrees = [to_numpy(degree) for degree in degrees]
         if [len(degree) for degree in degrees] != widths:
             raise ValueError(f"MADE: {[len(degree) for degree in degrees]} degrees for hidden "
