@@ -4,13 +4,18 @@ An operation on a long array reads and writes memory once for each pass it makes
 all passes over a block are made while it is in cache. NumPy releases the interpreter's lock inside
 its loops, so two threads can each work on half of the blocks. On a GPU neither is of use.
 """
+import ctypes
 import functools
+import glob
 import os
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy
+
 from .backend import xp
 
-CPUS = min(os.cpu_count() or 1, int((os.environ.get("OMP_NUM_THREADS") or "2").split(",")[0]))
+_ASKED = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS") or "2"
+CPUS = min(os.cpu_count() or 1, int(_ASKED.split(",")[0]))
 WORTH_A_THREAD = 1 << 18        # elements; below it the hand-over costs more than it saves
 _pool = None
 
@@ -18,18 +23,36 @@ _pool = None
 def in_threads(run, jobs, work):
     """run(some of the jobs) until all are done: in two threads where `work` (elements) is large.
 
-    NumPy releases the interpreter's lock inside its loops, so two halves run side by side.
+    Meanwhile a matrix product keeps to its own thread: four threads on two processors wait for each
+    other longer than they work.
     """
     global _pool
-    if work < WORTH_A_THREAD or xp.__name__ != "numpy" or CPUS < 2:
+    if work < WORTH_A_THREAD or xp.__name__ != "numpy" or CPUS < 2 or len(jobs) < 2:
         run(jobs)
         return
     if _pool is None:
         _pool = ThreadPoolExecutor(1)
-    half = len(jobs) // 2
-    other = _pool.submit(run, jobs[half:])
-    run(jobs[:half])
-    other.result()
+    half, (blas_threads, set_blas_threads) = len(jobs) // 2, _blas_control()
+    before = blas_threads()
+    set_blas_threads(1)
+    try:
+        other = _pool.submit(run, jobs[half:])
+        run(jobs[:half])
+        other.result()
+    finally:
+        set_blas_threads(before)
+
+
+@functools.lru_cache
+def _blas_control():
+    """get_num_threads and set_num_threads of NumPy's OpenBLAS; else two that do nothing."""
+    folder = os.path.join(os.path.dirname(numpy.__file__), os.pardir, "numpy.libs")
+    for path in glob.glob(os.path.join(folder, "*openblas*")):
+        library = ctypes.CDLL(path)
+        names = [f"scipy_openblas_{verb}_num_threads64_" for verb in ("get", "set")]
+        if all(hasattr(library, name) for name in names):
+            return [getattr(library, name) for name in names]
+    return (lambda: 1), (lambda n: None)
 
 
 BLOCK = 1 << 15                 # elements: 128 KiB of float32, so that a few arrays fit in cache

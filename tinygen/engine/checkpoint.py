@@ -1,7 +1,7 @@
 """checkpoint: trade time for memory.
 
-A graph keeps every value that a rule may need. A checkpointed function keeps only what it was given;
-when backward comes to it, it runs a second time, recorded, and the walk goes on through that.
+A graph keeps every value that a rule may need. A checkpointed function keeps only what it was
+given; when backward comes to it, it runs a second time, recorded, and the walk goes through that.
 """
 from . import backend
 from .tensor import Tensor, _grad, defvjp_joint, inputs_of, primitive, recording

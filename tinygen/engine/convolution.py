@@ -28,11 +28,13 @@ from collections import namedtuple
 
 from . import reductions
 from .backend import xp
+from .blocks import in_threads
 from .products import sum_rows
 from .shaping import broadcast_to, concatenate, split
 from .tensor import defvjp, primitive
 
 How = namedtuple("How", "kernel stride padding dilation taps")      # kernel: its size (kh, kw)
+NARROW = 32                 # channels
 CHUNK = 1 << 19             # columns are made for so few images at a time that 2 MiB holds them
 
 
@@ -163,7 +165,7 @@ def _slide(x, offsets, M, y, b):
     def work(images):
         y.write(images, product(x.read(images), offsets, y.shape, matrix), b)
 
-    _by_chunks(work, x, offsets, y.shape)
+    _by_chunks(work, x, offsets, y)
 
 
 def _shift_and_multiply(x, offsets, shape, matrix):
@@ -186,15 +188,24 @@ def _correlate(x, offsets, g):
         return xp.matmul(columns.T, g.read(images).reshape(-1, g.channels))
 
     zeros = xp.zeros((len(offsets) * x.channels, g.channels), xp.result_type(x.x, g.x))
-    parts = _by_chunks(work, x, offsets, g.shape)
+    parts = _by_chunks(work, x, offsets, g)
     return sum(parts, zeros).reshape(len(offsets), x.channels, g.channels)
 
 
-def _by_chunks(work, x, offsets, shape):
-    """[work(images)] for slices of a few images, so few that their columns stay in cache"""
-    B, columns = len(x.x), len(offsets) * x.channels * math.prod(shape)
+def _by_chunks(work, x, offsets, y):
+    """[work(images)] for slices of a few images, so few that their columns stay in cache.
+
+    A product onto few channels is too narrow for the BLAS to share between threads well: then two
+    threads of ours take the slices in turn."""
+    B, columns = len(x.x), len(offsets) * x.channels * math.prod(y.shape)
     step = max(1, B if xp.__name__ == "cupy" else CHUNK // columns)
-    return [work(slice(i, i + step)) for i in range(0, B, step)]
+    starts, results = range(0, B, step), {}
+
+    def run(some):
+        for i in some:
+            results[i] = work(slice(i, i + step))
+    in_threads(run, starts, B * columns if y.channels <= NARROW else 0)
+    return [results[i] for i in starts]
 
 
 # --- conv2d and its two gradients: each is made of the others' derivatives ------------------------
