@@ -7,7 +7,8 @@ Reading order, each file importing only from those before it:
     engine/tensor.py      Tensor, primitive, defvjp: how a gradient is found
     engine/checkpoint.py  computing again instead of keeping
     engine/elementwise.py, shaping.py, reductions.py    the operations: on elements, of shapes,
-    engine/products.py, convolution.py, fused.py        along axes, products, and what is fused
+    engine/products.py, convolution.py, pooling.py,     along axes, products, images, and what is
+    engine/fused.py                                     fused for speed or stability
     engine/gradcheck.py, diagnosis.py   is a derivative right, and if not, what is wrong with it?
     engine/trace.py       the graph made visible; debug mode
     nn/                   layers
@@ -23,14 +24,14 @@ Reading order, each file importing only from those before it:
 from . import distributions, nn, optim
 from .engine.backend import seed, to_numpy, use, xp
 from .engine.checkpoint import checkpoint
-from .engine.convolution import (avg_pool2d, conv2d, conv_transpose2d, max_pool2d,
-                                 upsample)
+from .engine.convolution import conv2d, conv_transpose2d
 from .engine.elementwise import (abs, add, astype, clip, cos, divide, exp, gelu, leaky_relu, log,
                                  maximum, minimum, multiply, negative, power, relu, sigmoid, sign,
                                  silu, sin, softplus, sqrt, subtract, tanh, where)
 from .engine.fused import (attention, batch_norm, binary_cross_entropy_with_logits, cross_entropy,
                            dropout, embedding, group_norm, layer_norm, mse)
 from .engine.gradcheck import GradientError, gradcheck
+from .engine.pooling import avg_pool2d, max_pool2d, upsample
 from .engine.products import einsum, linear, matmul
 from .engine.reductions import (cumsum, log_softmax, logsumexp, max, mean, min, softmax, std, sum,
                                 var)

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from tinygen.engine.backend import to_numpy, xp
-from tinygen.engine.convolution import (avg_pool2d, conv2d, conv_transpose2d, max_pool2d,
-                                        upsample)
+from tinygen.engine.convolution import conv2d, conv_transpose2d
 from tinygen.engine.elementwise import multiply, tanh
 from tinygen.engine.gradcheck import gradcheck
+from tinygen.engine.pooling import avg_pool2d, max_pool2d, upsample
 from tinygen.engine.products import einsum, linear, matmul
 from tinygen.engine.reductions import sum
 from tinygen.engine.tensor import Tensor, grad, tensor

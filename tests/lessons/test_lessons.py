@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import tinygen as tg
 
 ROOT = Path(__file__).parents[2]
 LESSONS = sorted((ROOT / "lessons").glob("[0-9][0-9]_*.py"))
@@ -74,3 +77,13 @@ def test_the_tour_on_mnist_leaves_out_what_nobody_knows(tmp_path):
     done = run(LESSONS[0], "--quick", "--data", "mnist", "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert "p_data is unknown" in done.stdout and "floor H" not in done.stdout
+
+
+def test_the_readmes_example_runs_and_says_what_its_comments_say(capsys):
+    code, = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
+    names = {}
+    exec(code, names)
+    y = np.tanh(tg.to_numpy(names["x"]))
+    assert np.allclose(tg.to_numpy(names["slope"]), 1 - y ** 2)
+    shown = np.array([float(n) for n in re.findall(r"-?\d\.\d+", capsys.readouterr().out)])
+    assert np.allclose(shown, -2 * y * (1 - y ** 2), rtol=1e-6)

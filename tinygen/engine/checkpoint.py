@@ -4,7 +4,7 @@ A graph keeps every value that a rule may need. A checkpointed function keeps on
 given; when backward comes to it, it runs a second time, recorded, and the walk goes through that.
 """
 from . import backend
-from .tensor import Tensor, _grad, defvjp_joint, inputs_of, primitive, recording
+from .tensor import Tensor, _grad, behind, defvjp_joint, primitive, recording
 
 
 def checkpoint(f, *xs):
@@ -20,7 +20,7 @@ def checkpoint(f, *xs):
     if not y.requires_grad:
         return y
     place = {x.birth: i for i, x in enumerate(inputs) if isinstance(x, Tensor)}
-    leaves = _leaves(y)
+    leaves = [t for t in behind(y).values() if t.is_leaf]
     places = [place[x.birth] for x in leaves if x.birth in place]
     others = [x for x in leaves if x.birth not in place]
     return _checkpointed(*[xs[i] for i in places], *others, value=y.data, f=f, xs=xs, places=places,
@@ -31,16 +31,6 @@ def _call_on_copies(f, xs):
     """f on cut-off copies of xs, so that the walk back ends at them."""
     copies = [Tensor(x.data, x.requires_grad) if isinstance(x, Tensor) else x for x in xs]
     return copies, f(*copies)
-
-
-def _leaves(y):
-    seen, stack = {}, [y]
-    while stack:
-        t = stack.pop()
-        if t.birth not in seen:
-            seen[t.birth] = t
-            stack.extend(inputs_of(t))
-    return [t for t in seen.values() if t.op is None]
 
 
 @primitive

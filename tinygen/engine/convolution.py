@@ -26,11 +26,10 @@ import math
 import numbers
 from collections import namedtuple
 
-from . import reductions
 from .backend import xp
 from .blocks import in_threads
 from .products import sum_rows
-from .shaping import broadcast_to, concatenate, split
+from .shaping import concatenate, split
 from .tensor import defvjp, primitive
 
 How = namedtuple("How", "kernel stride padding dilation taps")      # kernel: its size (kh, kw)
@@ -210,11 +209,11 @@ def _by_chunks(work, x, offsets, y):
 
 # --- conv2d and its two gradients: each is made of the others' derivatives ------------------------
 
-def _last(x):
+def channels_last(x):
     return x.transpose(0, 2, 3, 1)              # channels last
 
 
-def _first(x):
+def channels_first(x):
     return x.transpose(0, 3, 1, 2)              # channels first
 
 
@@ -226,7 +225,7 @@ def _output_size(size, how):
 def _image_blocks(x, offsets, size, how):
     """x in blocks, as many as an output of this size reads."""
     shape = tuple(n + a for n, a in zip(size, _reach(offsets)))
-    return Blocks(_last(x), shape, how.stride, how.padding)
+    return Blocks(channels_last(x), shape, how.stride, how.padding)
 
 
 @primitive
@@ -235,7 +234,7 @@ def _conv2d(x, W, b, how):
     offsets, size = _layout(how)[0], _output_size(x.shape[2:], how)
     y = xp.empty((len(x), *size, len(W)), xp.result_type(x, W))
     _slide(_image_blocks(x, offsets, size, how), offsets, _to_blocks(W, how), Blocks(y, size), b)
-    return _first(y)
+    return channels_first(y)
 
 
 @primitive
@@ -250,25 +249,25 @@ def _conv2d_dx(g, W, b, how, size):
     around = tuple(n + a for n, a in zip(shape, reach))
     reverse = tuple((reach[0] - a, reach[1] - b) for a, b in reversed(offsets))
     x = xp.empty((len(g), *size, W.shape[1]), xp.result_type(g, W))
-    _slide(Blocks(_last(g), around, start=before), reverse,
+    _slide(Blocks(channels_last(g), around, start=before), reverse,
            _to_blocks(W, how)[::-1].transpose(0, 2, 1), Blocks(x, shape, how.stride, start), b)
-    return _first(x)
+    return channels_first(x)
 
 
 @primitive
 def _conv2d_dW(x, g, how):
     """The V with <V, W'> = <g, W' * x> for every W'"""
     offsets, size = _layout(how)[0], g.shape[2:]
-    M = _correlate(_image_blocks(x, offsets, size, how), offsets, Blocks(_last(g), size))
+    M = _correlate(_image_blocks(x, offsets, size, how), offsets, Blocks(channels_last(g), size))
     return _from_blocks(M, x.shape[1], how)
 
 
 defvjp(_conv2d, lambda g, y, x, W, b, how: _conv2d_dx(g, W, None, how, x.shape[2:]),
        lambda g, y, x, W, b, how: _conv2d_dW(x, g, how),
-       lambda g, y, x, W, b, how: sum_rows(_last(g)))
+       lambda g, y, x, W, b, how: sum_rows(channels_last(g)))
 defvjp(_conv2d_dx, lambda g, y, x, W, b, how, size: _conv2d(g, W, None, how),
        lambda g, y, x, W, b, how, size: _conv2d_dW(g, x, how),
-       lambda g, y, x, W, b, how, size: sum_rows(_last(g)))
+       lambda g, y, x, W, b, how, size: sum_rows(channels_last(g)))
 defvjp(_conv2d_dW, lambda g, V, x, y, how: _conv2d_dx(y, g, None, how, x.shape[2:]),
        lambda g, V, x, y, how: _conv2d(x, g, None, how))
 
@@ -296,7 +295,7 @@ def conv_transpose2d(x, W, b=None, stride=1, padding=0, output_padding=0, dilati
     H' = (H - 1) s - 2 p + d (kh - 1) + output_padding + 1. conv2d with stride s brings s sizes to
     the same size; output_padding, below s, says to which of them to go back."""
     how = _how("conv_transpose2d", x, W, stride, padding, dilation)
-    extra = _pair("conv_transpose2d", "output_padding", output_padding, 0)
+    extra = pair("conv_transpose2d", "output_padding", output_padding, 0)
     _check_channels("conv_transpose2d", x, W, b, groups, W.shape[0], W.shape[1] * groups)
     if extra[0] >= how.stride[0] or extra[1] >= how.stride[1]:
         raise ValueError(f"conv_transpose2d: output_padding {extra} must be below the stride "
@@ -324,27 +323,27 @@ def _how(name, x, W, stride, padding, dilation, taps=None):
     """The settings as a How, checked."""
     for a, axes in ((x, "x (B, C, H, W)"), (W, "a kernel W of 4 axes")):
         if getattr(a, "ndim", None) != 4:
-            raise ValueError(f"{name}: needs {axes}, got {_shape_of(a)}")
+            raise ValueError(f"{name}: needs {axes}, got {shape_of(a)}")
     kernel = tuple(W.shape[2:])
     possible = _all_taps(kernel)
     taps = possible if taps is None else tuple(map(tuple, taps))
     if taps is not possible and not (taps and set(taps) <= set(possible)):
         raise ValueError(f"{name}: taps {taps} must be positions (i, j) in a kernel {kernel}")
-    return How(kernel, _pair(name, "stride", stride, 1), _pair(name, "padding", padding, 0),
-               _pair(name, "dilation", dilation, 1), taps)
+    return How(kernel, pair(name, "stride", stride, 1), pair(name, "padding", padding, 0),
+               pair(name, "dilation", dilation, 1), taps)
 
 
-def _shape_of(a):
+def shape_of(a):
     return getattr(a, "shape", type(a).__name__)
 
 
-def _pair(name, setting, value, least):
+def pair(name, setting, value, least):
     """An int or a pair of ints as a pair, each at least `least`."""
-    pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(pair) != 2 or not all(isinstance(n, numbers.Integral) and n >= least for n in pair):
+    both = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(both) != 2 or not all(isinstance(n, numbers.Integral) and n >= least for n in both):
         raise ValueError(f"{name}: {setting} is {value!r}; needs a whole number of at least "
                          f"{least}, or a pair of them")
-    return pair
+    return both
 
 
 def _check_channels(name, x, W, b, groups, n_in, n_out):
@@ -356,64 +355,3 @@ def _check_channels(name, x, W, b, groups, n_in, n_out):
                          f"{tuple(W.shape)} with groups={groups} needs {n_in}")
     if b is not None and tuple(b.shape) != (n_out,):
         raise ValueError(f"{name}: b has shape {tuple(b.shape)}, needed {(n_out,)}")
-
-
-# --- pooling and upsampling -----------------------------------------------------------------------
-
-@primitive
-def _windows(x, size, stride):
-    """Each pixel of every window by itself.   (B, C, H, W) -> (kh kw, B, C, H', W')"""
-    return xp.stack([x[:, :, rows, columns] for rows, columns in _strided(x.shape, size, stride)])
-
-
-@primitive
-def _windows_dx(g, shape, size, stride):
-    """Each pixel of every window added back to its place: the adjoint of _windows"""
-    B, C, H, W = shape
-    x = _first(xp.zeros((B, H, W, C), g.dtype))
-    for part, (rows, columns) in zip(g, _strided(shape, size, stride)):
-        x[:, :, rows, columns] += part
-    return x
-
-
-defvjp(_windows, lambda g, y, x, size, stride: _windows_dx(g, x.shape, size, stride))
-defvjp(_windows_dx, lambda gg, x, g, shape, size, stride: _windows(gg, size, stride))
-
-
-def _strided(shape, size, stride):
-    """Per pixel of a window, the rows and columns of the image where windows have it."""
-    rows, columns = ([slice(i, n - k + i + 1, s) for i in range(k)]
-                     for n, k, s in zip(shape[2:], size, stride))
-    return itertools.product(rows, columns)
-
-
-def max_pool2d(x, size, stride=None):
-    """The largest element of each window.   (B, C, H, W) -> (B, C, (H - kh) // s + 1, ...)
-
-    Tied elements share the gradient. stride: the window's size, unless given; what no window
-    covers at the lower and right edge is left out."""
-    return reductions.max(_pool("max_pool2d", x, size, stride), axis=0)
-
-
-def avg_pool2d(x, size, stride=None):
-    """The mean of each window, as max_pool2d."""
-    return reductions.mean(_pool("avg_pool2d", x, size, stride), axis=0)
-
-
-def _pool(name, x, size, stride):
-    size = _pair(name, "size", size, 1)
-    stride = size if stride is None else _pair(name, "stride", stride, 1)
-    if getattr(x, "ndim", None) != 4 or x.shape[2] < size[0] or x.shape[3] < size[1]:
-        raise ValueError(f"{name}: windows of {size} need x (B, C, H, W) at least as large, got "
-                         f"{_shape_of(x)}")
-    return _windows(x, size, stride)
-
-
-def upsample(x, factor):
-    """y[h, w] = x[h // f, w // f]: each pixel f times down and across (nearest neighbour)"""
-    fh, fw = _pair("upsample", "factor", factor, 1)
-    if getattr(x, "ndim", None) != 4:
-        raise ValueError(f"upsample: needs x (B, C, H, W), got {_shape_of(x)}")
-    B, C, H, W = x.shape
-    y = broadcast_to(_last(x).reshape(B, H, 1, W, 1, C), (B, H, fh, W, fw, C))
-    return _first(y.reshape(B, H * fh, W * fw, C))

@@ -412,6 +412,17 @@ def _between(y, xs):
     return wanted
 
 
+def behind(y):
+    """{birth: Tensor}: y and every Tensor that it was made from and a gradient can reach."""
+    found, stack = {}, [y]
+    while stack:
+        t = stack.pop()
+        if t.birth not in found:
+            found[t.birth] = t
+            stack.extend(inputs_of(t))
+    return found
+
+
 def inputs_of(t):
     """The Tensors that t was made from and that a gradient can reach."""
     if t.args is None:
