@@ -13,7 +13,7 @@ from .files import find, search_folders
 
 Splits = namedtuple("Splits", "train valid test")
 KEYS = ("train_data", "valid_data", "test_data")
-PROBLEMS = (OSError, EOFError, KeyError, TypeError, ValueError, MemoryError,
+PROBLEMS = (OSError, EOFError, KeyError, TypeError, AttributeError, ValueError, MemoryError,
             NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
