@@ -11,6 +11,7 @@ from . import backend
 from .backend import xp
 from .blocks import in_blocks
 from .elementwise import sigmoid
+from .products import sum_rows
 from .reductions import log_softmax, softmax, sum
 from .shaping import getitem
 from .tensor import Tensor, defvjp, defvjp_joint, primitive
@@ -174,8 +175,13 @@ def normalize(x, W, b, axis, eps, saved):
 def _normalize_dxs(g, y, x, W, b, axis, eps, saved):
     on_tensors = isinstance(g, Tensor)          # then mu and s must be recorded as functions of x
     mu, s = _moments(x, axis, eps) if on_tensors else (saved["mu"], saved["s"])
-    n, h = (x - mu) * s, g * W
-    return s * (h - _average(h, axis) - n * _average(h * n, axis)), g * n, g
+    n = x - mu
+    n *= s                                      # in place on arrays; on Tensors, n = n * s
+    h = g * W
+    dx = h - _average(h, axis)
+    dx -= n * _average(h * n, axis)
+    dx *= s
+    return dx, sum_rows(g * n), sum_rows(g)
 
 
 defvjp_joint(normalize, _normalize_dxs)
