@@ -102,6 +102,27 @@ def test_a_step_adds_no_more_memory_than_it_did(name, workloads):
     assert peak <= PEAK[name], f"{peak:.1f} MiB"
 
 
+@pytest.mark.host_only(reason="tracemalloc sees NumPy's memory")
+def test_memory_is_flat_over_ten_thousand_steps():
+    model, x = tg.nn.mlp((3, 4, 1), tg.tanh), xp.ones((2, 3), dtype="float32")
+    optimizer = tg.optim.Adam(model.parameters(), 1e-4)
+
+    def train(steps):
+        for _ in range(steps):
+            optimizer.zero_grad()
+            tg.mean(model(x) ** 2).backward()
+            optimizer.step()
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+    tracemalloc.start()
+    try:
+        train(200)
+        before = train(200)
+        assert abs(train(10_000) - before) < 2000           # bytes
+    finally:
+        tracemalloc.stop()
+
+
 def test_checkpoint_trades_time_for_memory():
     """Sixteen layers kept in four parts hold less than half, and compute the same gradients."""
     layers = [tg.nn.Linear(64, 64) for _ in range(16)]
