@@ -43,7 +43,7 @@ else:
         digits = load_mnist(report=print)
     world, floor = None, None
     train, test = digits.train_images, thresholded(digits.test_images)         # (N, 28, 28) grey
-    side, steps, units = 28, (3000, 13000, 2500), (512, (400, 400), 256)
+    side, steps, units = 28, (2000, 13000, 2000), (512, (400, 400), 256)
     transforms = (lambda x, rng: thresholded(x), dynamic, lambda x, rng: thresholded(x))
     tests = (test, dynamic(digits.test_images, rng), test)
 D = side * side
