@@ -36,7 +36,7 @@ if args.data == "glyphs":
     world = Glyphs()                            # 540 drawn digits, each pixel flipped with p = 0.02
     train, test = world.sample(50_000, rng), world.sample(5_000, rng)          # (N, 256) of 0 and 1
     side, transforms, tests = 16, (None, None, None), (test, test, test)
-    steps, units = (3000, 3000, 2000), (1024, (256, 256), 256)
+    steps, units = (2500, 2500, 1500), (1024, (256, 256), 256)
     floor = world.entropy()[0]                  # H(p_data): no model can have fewer nats
 else:
     with one_sentence():
