@@ -4,10 +4,12 @@
     python -m pytest --backend strict     on the stand-in that behaves as CuPy (strict.py)
     python -m pytest --backend cupy       on a GPU, as TINYGEN_BACKEND=cupy does
 """
+import gc
 import os
 
 import pytest
 
+import tinygen as tg
 from strict import strict_numpy
 from tinygen.engine import backend
 
@@ -36,3 +38,12 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture(autouse=True)
 def same_random_numbers():
     backend.seed(0)
+
+
+@pytest.fixture
+def count_tensors():
+    """How many Tensors are alive; what only the garbage collector could free is a leak."""
+    gc.collect()
+    gc.disable()
+    yield lambda: sum(isinstance(o, tg.Tensor) for o in gc.get_objects())
+    gc.enable()

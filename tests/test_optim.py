@@ -6,7 +6,7 @@ import pytest
 
 import tinygen as tg
 from tinygen import optim
-from tinygen.engine import backend, blocks
+from tinygen.engine import blocks
 from tinygen.engine.backend import to_numpy, xp
 from tinygen.nn import Linear
 from tinygen.optim import SGD, Adam, AdamW, Optimizer, clip_grad_norm, cosine

@@ -1,6 +1,5 @@
 """fit: runs repeat and resume bit for bit, stop cleanly, never lose the last good checkpoint."""
 import errno
-import gc
 import io
 import json
 import os
@@ -171,15 +170,6 @@ def test_each_goal_moves_its_own_parameters_only():
     assert all((after[k] == v).all() == k.startswith("critic")
                for k, v in model.state_dict().items())
     assert all(p.grad is None for p in model.critic.parameters())
-
-
-@pytest.fixture
-def count_tensors():
-    """How many Tensors are alive; what only the garbage collector could free is a leak."""
-    gc.collect()
-    gc.disable()
-    yield lambda: sum(isinstance(o, tg.Tensor) for o in gc.get_objects())
-    gc.enable()
 
 
 @pytest.mark.parametrize("name", MAKERS)

@@ -68,17 +68,12 @@ def test_no_rule_computes_in_float64_on_the_way(name, workloads, monkeypatch):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_nothing_is_alive_after_a_step(name, workloads):
+def test_nothing_is_alive_after_a_step(name, workloads, count_tensors):
     workloads[name]()
-    gc.collect()
-    gc.disable()
-    try:
-        before = sum(isinstance(o, tg.Tensor) for o in gc.get_objects())
-        for _ in range(3):
-            workloads[name]()
-        assert sum(isinstance(o, tg.Tensor) for o in gc.get_objects()) == before
-    finally:
-        gc.enable()
+    before = count_tensors()
+    for _ in range(3):
+        workloads[name]()
+    assert count_tensors() == before
 
 
 MIB = 2 ** 20

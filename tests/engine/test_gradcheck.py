@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from tinygen.engine import backend, elementwise as ew
-from tinygen.engine.backend import to_numpy, xp
+from tinygen.engine.backend import xp
 from tinygen.engine.checkpoint import checkpoint
 from tinygen.engine.diagnosis import CANNOT_TELL, diagnose, regress
 from tinygen.engine.gradcheck import GradientError, gradcheck
 from tinygen.engine.products import matmul
-from tinygen.engine.reductions import log_softmax, logsumexp, mean, softmax, sum
-from tinygen.engine.shaping import flip, transpose
+from tinygen.engine.reductions import log_softmax, logsumexp, softmax, sum
+from tinygen.engine.shaping import transpose
 from tinygen.engine.tensor import Tensor, defvjp, grad, primitive, tensor
 
 

@@ -2,7 +2,6 @@
 
     p  real,  q  generated;  the best critic is C = ln p - ln q, its loss 2 ln 2 - 2 JS(p, q)
 """
-import gc
 import math
 from statistics import NormalDist
 
@@ -130,15 +129,6 @@ def test_shapes_types_and_branch():
     assert isinstance(x, xp.ndarray) and x.shape == (7, 9) and x.dtype == np.float32
     assert 0 < float(x.min()) and float(x.max()) < 1 and model.sample(0).shape == (0, 9)
     assert model.critic(x).shape == (7, 1)
-
-
-@pytest.fixture
-def count_tensors():
-    """How many Tensors are alive; what only the garbage collector could free is a leak."""
-    gc.collect()
-    gc.disable()
-    yield lambda: sum(isinstance(o, tg.Tensor) for o in gc.get_objects())
-    gc.enable()
 
 
 def test_a_sample_leaves_no_graph_and_repeats_with_the_seed(count_tensors):
