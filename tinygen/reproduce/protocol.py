@@ -1,0 +1,83 @@
+"""What every experiment is given, and how its number is judged."""
+import argparse
+import os
+import time
+
+import numpy as np
+
+from ..commands import one_sentence
+from ..engine import backend
+from ..training import Progress, fit
+
+EXPERIMENTS = {}
+
+
+class Experiment:
+    """A function of a Run that gives the number to compare; its docstring is the protocol."""
+
+    def __init__(self, f, published, tolerance, unit, word):
+        self.f, self.published, self.tolerance, self.unit = f, published, tolerance, unit
+        self.protocol = " ".join(f.__doc__.split())
+        self.target = f"{word} {published} ± {tolerance}" if tolerance else f"{word} {published}"
+
+    def ok(self, result):
+        """Lower is better: a result below the published number is no failure."""
+        return result <= self.published + self.tolerance
+
+
+def experiment(name, published, tolerance=0.0, unit="nats", word="published"):
+    """Registers a function of (run) under a name. `word` says what the number is: "published", or
+    "at most" where it is a bound of our own."""
+    def register(f):
+        EXPERIMENTS[name] = Experiment(f, published, tolerance, unit, word)
+        return f
+    return register
+
+
+class Run:
+    """What an experiment is given: the seed, where to save, and fit with a printed curve."""
+
+    def __init__(self, name, seed, quick, out):
+        kind = "-quick" if quick else ""
+        self.seed, self.quick = seed, quick
+        self.checkpoint = os.path.join(out, f"{name}-seed{seed}{kind}.npz")
+        self.rng = np.random.default_rng(seed)
+
+    def fit(self, model, batches, steps, goals, evaluate, every, unit="nats"):
+        """Trains, printing evaluate() every so many steps; with --quick only 20 steps. Resumes from
+        the checkpoint of an earlier run."""
+        steps = 20 if self.quick else steps
+        start = time.perf_counter()
+
+        def show(step):
+            print(f"step {step:6d}  {evaluate():8.3f} {unit}  {time.perf_counter() - start:6.0f} s",
+                  flush=True)
+        return fit(model, batches, steps, goals, checkpoint=self.checkpoint, every=every,
+                   report=Progress(type(model).__name__, unit), evaluate=show)
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m tinygen.reproduce",
+                                     description="trains a model by a published protocol and "
+                                                 "compares the number")
+    parser.add_argument("name", nargs="?", help="which experiment")
+    parser.add_argument("--list", action="store_true", help="name them all")
+    parser.add_argument("--quick", action="store_true", help="a few steps, no verdict")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", default="out", metavar="DIR", help="where the checkpoint goes")
+    args = parser.parse_args()
+    if args.list:
+        for name, e in EXPERIMENTS.items():
+            print(f"{name}: {e.target} {e.unit}: {e.protocol}")
+        return 0
+    if args.name not in EXPERIMENTS:
+        parser.error(f"no experiment {args.name!r}; choose from {', '.join(EXPERIMENTS)}")
+    e = EXPERIMENTS[args.name]
+    print(f"{args.name}: {e.protocol}\nseed {args.seed}")
+    backend.seed(args.seed)
+    with one_sentence("reproduce"):
+        result = e.f(Run(args.name, args.seed, args.quick, args.out))
+    ok = e.ok(result)
+    verdict = "quick run, no verdict" if args.quick else "ok" if ok else "short"
+    print(f"{args.name}: {result:.4g} {e.unit} ({e.target}): {verdict}")
+    return 0 if ok or args.quick else 1
