@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import tinygen as tg
-from tinygen.evaluation import bits_per_dim, mean_and_error, table, timed_samples
+from tinygen.evaluation import bits_per_dim, dependency_map, mean_and_error, table, timed_samples
 from tinygen.models.implicit.gan import GAN
 from tinygen.models.tractable.made import MADE
 
@@ -97,3 +97,37 @@ def test_a_table_without_rows_is_its_heading():
 def test_a_row_of_another_length_gets_one_sentence():
     with pytest.raises(ValueError, match="table: a row of 1 values for 2 columns"):
         table(["a", "b"], [[1, 2], [3]])
+
+
+# --- dependency_map -------------------------------------------------------------------------------
+
+class Cumulative:
+    """Row d says K = 2 things of x_d: 0, and the sum of all cubes before it."""
+
+    def conditionals(self, x):
+        rows = [x[:, 0] * 0]
+        for d in range(1, x.shape[1]):
+            rows.append(rows[-1] + x[:, d - 1] ** 3)
+        return tg.stack([tg.stack([0 * r, r], axis=1) for r in rows], axis=1)
+
+
+def test_the_map_shows_what_each_output_sees():
+    x = np.random.default_rng(0).normal(size=(6, 4)).astype("float32")
+    strength = dependency_map(Cumulative(), x)
+    assert isinstance(strength, np.ndarray) and strength.shape == (4, 4)
+    assert ((strength > 0) == np.tri(4, k=-1, dtype=bool)).all()
+
+
+def test_the_map_of_made_is_its_order():
+    model = MADE(5, (40,), order=[3, 0, 4, 1, 2], activation=tg.tanh)
+    rank = tg.to_numpy(model.order)
+    strength = dependency_map(model, np.random.default_rng(0).normal(size=(8, 5)).astype("float32"))
+    assert ((strength > 0) == (rank[None, :] < rank[:, None])).all()
+
+
+def test_a_map_of_what_does_not_fit_is_one_sentence():
+    class Sums:
+        def conditionals(self, x):
+            return tg.stack([x[:, 0]] * 7, axis=1)
+    with pytest.raises(ValueError, match=r"dependency_map: x \(2, 5\) gives conditionals \(2, 7\)"):
+        dependency_map(Sums(), np.ones((2, 5), "float32"))

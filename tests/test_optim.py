@@ -9,7 +9,8 @@ from tinygen import optim
 from tinygen.engine import blocks
 from tinygen.engine.backend import to_numpy, xp
 from tinygen.nn import Linear
-from tinygen.optim import SGD, Adam, AdamW, Optimizer, clip_grad_norm, cosine
+from tinygen.optim import (EMA, SGD, Adam, AdamW, Optimizer, clip_grad_norm, cosine, exponential,
+                           step_decay, warmup)
 
 KINDS = {
     "sgd": (SGD, dict(lr=0.1)),
@@ -318,6 +319,63 @@ def test_cosine_rises_in_a_line_and_falls_along_half_a_cosine():
         cosine(0.1, 5, warmup=5)
 
 
+def test_step_decay_is_a_staircase_and_exponential_a_slope_through_it():
+    stairs, slope = step_decay(0.1, 10, 0.5), exponential(0.1, 10, 0.5)
+    np.testing.assert_allclose([stairs(t) for t in (1, 10, 11, 20, 21)],
+                               [0.1, 0.1, 0.05, 0.05, 0.025])
+    np.testing.assert_allclose([slope(t) for t in (1, 6, 11, 21)],
+                               [0.1, 0.1 * 0.5 ** 0.5, 0.05, 0.025])
+
+
+def test_warmup_leads_into_any_schedule():
+    rate = warmup(step_decay(0.1, 5, 0.5), 10)
+    np.testing.assert_allclose([rate(t) for t in (1, 5, 10, 11)], [0.01, 0.05, 0.05, 0.025])
+    assert warmup(0.3, 3)(2) == pytest.approx(0.2) and warmup(0.3, 3)(9) == 0.3
+
+
+# --- weight averages ------------------------------------------------------------------------------
+
+def averaging(decay=0.9):
+    p = parameter(np.array([1.0, -2.0]))
+    return p, EMA(SGD([p], lr=0.5), decay)
+
+
+def test_averages_are_the_formula_and_serve_inside_their_block_only():
+    p, ema = averaging()
+    expected = to_numpy(p).copy()
+    for t in range(1, 101):
+        step(ema, np.array([0.1, -0.3]) * t)
+        d = min(0.9, (1 + t) / (10 + t))
+        expected = d * expected + (1 - d) * to_numpy(p)
+    own = to_numpy(p).copy()
+    with pytest.raises(KeyError), ema.averaged():
+        np.testing.assert_allclose(to_numpy(p), expected, rtol=1e-12)
+        raise KeyError
+    assert (to_numpy(p) == own).all() and abs(own - expected).min() > 1
+
+
+def test_averages_go_on_from_a_saved_state_bit_for_bit():
+    (p, ema), (q, other) = averaging(), averaging()
+    for i in range(6):
+        step(ema, np.array([1.0, 2.0]))
+        if i == 2:
+            state, q.data = ema.state_dict(), p.data.copy()
+            other.load_state_dict(state)
+        if i > 2:
+            step(other, np.array([1.0, 2.0]))
+    assert (q.data == p.data).all() and (other.averages[0] == ema.averages[0]).all()
+    with pytest.raises(ValueError, match="holds 0 averages; needs 1"):
+        ema.load_state_dict(ema.optimizer.state_dict())
+
+
+def test_averages_keep_float32():
+    p = parameter(np.ones(2, "f"))
+    ema = EMA(Adam([p]), 0.5)
+    step(ema, np.ones(2, "f"))
+    with ema.averaged():
+        assert p.dtype == np.float32
+
+
 # --- denormal numbers -----------------------------------------------------------------------------
 
 @pytest.mark.parametrize("kind", ["momentum", "adam", "adamw"])
@@ -392,6 +450,10 @@ def leaves():
     (lambda: Adam(leaves(), betas=(-0.1, 0.9)), ValueError, r"needs two, 0 <= beta < 1"),
     (lambda: AdamW(leaves(), betas=(0.9,)), ValueError, "AdamW: betas are"),
     (lambda: Adam(leaves(), eps=0), ValueError, "Adam: eps is 0; needs a number above 0"),
+    (lambda: EMA(SGD(leaves(), lr=0.1), 1.0), ValueError, "EMA: decay is 1.0; needs 0 <= decay"),
+    (lambda: step_decay(0.1, 0), ValueError, "step_decay: every is 0 and factor 0.1"),
+    (lambda: exponential(0.1, 9, 2), ValueError, "exponential: every is 9 and factor 2"),
+    (lambda: warmup(0.1, 0), ValueError, "warmup: steps is 0; needs at least 1"),
     (lambda: clip_grad_norm(leaves(), 0), ValueError, "clip_grad_norm: max_norm is 0"),
 ])
 def test_mistakes_are_told_in_one_sentence(mistake, error, message):

@@ -17,6 +17,7 @@ import pytest
 import tinygen as tg
 from tinygen.datasets.batches import Endless, batches
 from tinygen.engine import backend
+from tinygen.engine.backend import xp
 from tinygen.models.approximate.vae import VAE
 from tinygen.models.implicit.gan import GAN
 from tinygen.models.tractable.made import MADE
@@ -156,6 +157,16 @@ def test_fit_is_the_plain_loop():
     model_of_fit, _, history = train("vae", 8, None)
     assert history["loss"].tolist() == expected and history["step"].tolist() == [*range(1, 9)]
     assert_same(model.state_dict(), model_of_fit.state_dict())
+
+
+def test_clip_bounds_the_norm_of_each_step():
+    w = tg.tensor([3.0, 4.0], requires_grad=True)
+    model = Linear(1, 1)                                # fit asks for a model; w is trained
+    for clip, moved in ((2.5, 0.5), (100, 1.0)):
+        w.data[...] = xp.asarray([3.0, 4.0])
+        goal = ("loss", lambda x: 0.5 * (w * w).sum(), SGD([w], lr=0.2))
+        fit(model, data(), 1, [goal], clip=clip)
+        assert np.linalg.norm(tg.to_numpy(w) - [3, 4]) == pytest.approx(moved, rel=1e-5)
 
 
 def test_each_goal_moves_its_own_parameters_only():

@@ -8,8 +8,8 @@ from numbers import Integral, Real
 
 import numpy
 
-from .engine.backend import to_numpy, xp
-from .engine.tensor import no_grad
+from .engine.backend import normal, to_numpy, xp
+from .engine.tensor import grad, no_grad, tensor
 
 
 def mean_and_error(f, x, batch_size=500):
@@ -40,6 +40,23 @@ def _values(f, x, batch_size):
 def bits_per_dim(nats, D):
     """nats / (D ln 2): the unit in which models of images are compared"""
     return nats / (D * math.log(2))
+
+
+def dependency_map(model, x):
+    """(D, D) array: [i, j] is how strongly what the model says of x_i moves with x_j.
+
+    The largest |d conditionals(x)_i / d x_j| over the batch x (B, D, ...), conditionals(x) being
+    (B, D, ...), their trailing axes under random weights. A leak is an entry where x_j does not come
+    before x_i; a blind spot is a 0 where it does. D backward passes over one kept graph."""
+    x = tensor(x, requires_grad=True)
+    y = model.conditionals(x)
+    B, D = y.shape[:2]
+    if x.size % (B * D):
+        raise ValueError(f"dependency_map: x {x.shape} gives conditionals {y.shape}; needs (B, D) "
+                         "first in both")
+    y = (y * normal(y.shape, y.dtype)).reshape(B, D, -1).sum((0, 2))
+    return numpy.stack([abs(to_numpy(grad(y[i], x).data)).reshape(B, D, -1).max((0, 2))
+                        for i in range(D)])
 
 
 def timed_samples(model, n=1000):

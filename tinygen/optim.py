@@ -6,6 +6,7 @@ An update is a short list of array operations; on the CPU it runs block by block
 numbers stay in cache from the first operation to the last, and large models use two threads.
 """
 import math
+from contextlib import contextmanager
 
 import numpy
 
@@ -191,9 +192,11 @@ class AdamW(Adam):
         super().__init__(params, lr, betas, eps, weight_decay)
 
 
+# --- schedules: functions of t = 1, 2, ... that give lr --------------------------------------------
+
 def cosine(lr, steps, warmup=0, last=0.0):
-    """A schedule: in a straight line up to lr over `warmup` steps, then down to `last` along half a
-    cosine until `steps`, `last` from there on. Source: Loshchilov & Hutter 2017, eq. 5."""
+    """In a straight line up to lr over `warmup` steps, then down to `last` along half a cosine until
+    `steps`, `last` from there on. Source: Loshchilov & Hutter 2017, eq. 5."""
     if not 0 <= warmup < steps:
         raise ValueError(f"cosine: warmup is {warmup} of {steps} steps; needs 0 <= warmup < steps")
 
@@ -204,6 +207,34 @@ def cosine(lr, steps, warmup=0, last=0.0):
         return last + (lr - last) * (1 + math.cos(math.pi * done)) / 2
     return schedule
 
+
+def step_decay(lr, every, factor=0.1):
+    """lr factor^k after k times `every` steps: a staircase down"""
+    _check_decay("step_decay", every, factor)
+    return lambda t: lr * factor ** ((t - 1) // every)
+
+
+def exponential(lr, every, factor=0.5):
+    """lr factor^((t - 1) / every): the staircase of step_decay, smoothed"""
+    _check_decay("exponential", every, factor)
+    return lambda t: lr * factor ** ((t - 1) / every)
+
+
+def _check_decay(name, every, factor):
+    if not every >= 1 or not 0 < factor <= 1:
+        raise ValueError(f"{name}: every is {every} and factor {factor}; needs every >= 1 and "
+                         "0 < factor <= 1")
+
+
+def warmup(schedule, steps):
+    """min(t / steps, 1) times a schedule or a number: small steps while Adam's averages form.
+    Source: Goyal et al. 2017, section 2.2."""
+    if not steps >= 1:
+        raise ValueError(f"warmup: steps is {steps}; needs at least 1")
+    return lambda t: min(t / steps, 1) * (schedule(t) if callable(schedule) else schedule)
+
+
+# --- on gradients and weights ---------------------------------------------------------------------
 
 def clip_grad_norm(params, max_norm):
     """g <- g max_norm / |g| where |g|, the norm of all gradients together, is larger. Gives |g|.
@@ -216,3 +247,54 @@ def clip_grad_norm(params, max_norm):
         for p in params:
             p.grad *= max_norm / norm           # not g *= ...: a 0-d g may be a NumPy number
     return norm
+
+
+class EMA:
+    """a <- d a + (1 - d) p after each step, d = min(decay, (1 + t) / (10 + t)); a starts as p.
+
+    Stands in for the optimizer it wraps; `with ema.averaged():` evaluates under the averages. They
+    lag by 1 / (1 - decay) steps and are less noisy than p. Source: Polyak & Juditsky 1992, with the
+    weights of TensorFlow's ExponentialMovingAverage (early steps, far from the end, fade fast)."""
+
+    def __init__(self, optimizer, decay=0.999):
+        if not 0 <= decay < 1:
+            raise ValueError(f"EMA: decay is {decay!r}; needs 0 <= decay < 1")
+        self.optimizer, self.decay, self.params = optimizer, decay, optimizer.params
+        self.averages = [p.data.copy() for p in self.params]
+
+    def zero_grad(self):
+        self.optimizer.zero_grad()
+
+    def step(self):
+        self.optimizer.step()
+        t = self.optimizer.t
+        d = min(self.decay, (1 + t) / (10 + t))
+        for a, p in zip(self.averages, self.params):
+            a *= d
+            a += (1 - d) * p.data
+
+    @contextmanager
+    def averaged(self):
+        """The parameters are the averages inside the block, and themselves again after it."""
+        own = [p.data for p in self.params]
+        for p, a in zip(self.params, self.averages):
+            p.data = a.copy()
+        try:
+            yield
+        finally:
+            for p, data in zip(self.params, own):
+                p.data = data
+
+    def state_dict(self):
+        """The optimizer's, and "average.0", ...: NumPy copies"""
+        return {**self.optimizer.state_dict(),
+                **{f"average.{i}": to_numpy(a).copy() for i, a in enumerate(self.averages)}}
+
+    def load_state_dict(self, state):
+        averages = {k: v for k, v in state.items() if k.startswith("average.")}
+        if [numpy.shape(v) for v in averages.values()] != [a.shape for a in self.averages]:
+            raise ValueError(f"load_state_dict: the state holds {len(averages)} averages; needs "
+                             f"{len(self.averages)} of the parameters' shapes")
+        self.optimizer.load_state_dict({k: v for k, v in state.items() if k not in averages})
+        for i, a in enumerate(self.averages):
+            a[...] = xp.asarray(averages[f"average.{i}"])

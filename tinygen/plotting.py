@@ -53,3 +53,14 @@ def curve(ax, values, label, color=None, window=50):
 def floor_line(ax, value, label):
     """A level that no model can go below."""
     ax.axhline(value, color="black", linewidth=1, linestyle="--", label=label)
+
+
+def dependency_map(ax, strength, title=None):
+    """evaluation.dependency_map: a row for each output, a column for each input, 0 left white."""
+    with numpy.errstate(divide="ignore"):
+        ax.imshow(numpy.ma.masked_invalid(numpy.log10(strength)), cmap="viridis",
+                  interpolation="nearest")
+    ax.set_xlabel("input: x_j")
+    ax.set_ylabel("output: what the model says of x_i")
+    if title:
+        ax.set_title(title, fontsize=10)

@@ -19,14 +19,17 @@ from contextlib import contextmanager, suppress
 import numpy
 
 from .engine.backend import random_state, set_random_state, xp
+from .optim import clip_grad_norm
 
 FORMAT = 1                      # of checkpoint files; raised when an older file would be misread
 
 
-def fit(model, batches, steps, goals, *, checkpoint=None, every=1000, report=None, evaluate=None):
+def fit(model, batches, steps, goals, *, clip=None, checkpoint=None, every=1000, report=None,
+        evaluate=None):
     """Trains for `steps` steps (counted from the first, also after a resume) and gives the history
     {"step": ..., name: ...}: the losses, in nats where the model's are, at every step.
 
+    clip         the largest norm of a goal's gradients together (optim.clip_grad_norm)
     checkpoint   a path (.npz): continued from if it exists, written at the start, every `every`
                  steps, at the end, and on Ctrl-C, which stops after the current step and raises
                  KeyboardInterrupt
@@ -36,7 +39,7 @@ def fit(model, batches, steps, goals, *, checkpoint=None, every=1000, report=Non
     """
     if every < 1:
         raise ValueError(f"fit: every is {every}; needs at least 1")
-    run = _Run(model, batches, goals)
+    run = _Run(model, batches, goals, clip)
     if checkpoint and os.path.exists(checkpoint):
         run.load(checkpoint)
     elif checkpoint:
@@ -65,8 +68,8 @@ def fit(model, batches, steps, goals, *, checkpoint=None, every=1000, report=Non
 class _Run:
     """Everything that the next step depends on."""
 
-    def __init__(self, model, batches, goals):
-        self.model, self.batches, self.goals = model, batches, goals
+    def __init__(self, model, batches, goals, clip=None):
+        self.model, self.batches, self.goals, self.clip = model, batches, goals, clip
         self.step, self.losses = 0, {name: [] for name, _, _ in goals}
 
     def advance(self):
@@ -92,6 +95,8 @@ class _Run:
                 "Lower the learning rate, clip the gradients, or look with tg.debug()")
         optimizer.zero_grad()
         loss.backward(optimizer.params)
+        if self.clip is not None:
+            clip_grad_norm(optimizer.params, self.clip)
         optimizer.step()
         return value
 

@@ -43,7 +43,7 @@ class Run:
         self.checkpoint = os.path.join(out, f"{name}-seed{seed}{kind}.npz")
         self.rng = np.random.default_rng(seed)
 
-    def fit(self, model, batches, steps, goals, evaluate, every, unit="nats"):
+    def fit(self, model, batches, steps, goals, evaluate, every, unit="nats", clip=None):
         """Trains, printing evaluate() every so many steps; with --quick only 20 steps. Resumes from
         the checkpoint of an earlier run."""
         steps = 20 if self.quick else steps
@@ -52,8 +52,8 @@ class Run:
         def show(step):
             print(f"step {step:6d}  {evaluate():8.3f} {unit}  {time.perf_counter() - start:6.0f} s",
                   flush=True)
-        return fit(model, batches, steps, goals, checkpoint=self.checkpoint, every=every,
-                   report=Progress(type(model).__name__, unit), evaluate=show)
+        return fit(model, batches, steps, goals, clip=clip, checkpoint=self.checkpoint,
+                   every=every, report=Progress(type(model).__name__, unit), evaluate=show)
 
 
 def main():
