@@ -62,15 +62,16 @@ def in_blocks(f):
     """Makes f(x, ...), whose rows do not depend on each other, work on a block of rows at a time.
 
     A block's numbers stay in cache from f's first operation to its last, and two threads share the
-    blocks. Arguments of x's shape are cut as x is, the others passed on. f gives an array with as
-    many rows as x. On a GPU, and for small x, f is called once.
+    blocks. Arguments with as many axes and rows as x are cut as x is, the others passed on. f gives
+    an array with as many rows as x, or a tuple of them. On a GPU, for Tensors and for small x, f is
+    called once.
     """
     @functools.wraps(f)
     def blockwise(x, *others):
-        if x.size < 2 * BLOCK or xp.__name__ != "numpy":
+        if x.size < 2 * BLOCK or type(x) is not numpy.ndarray:
             return f(x, *others)
         rows = max(1, BLOCK * len(x) // x.size)
-        cut = [getattr(a, "shape", None) == x.shape for a in others]
+        cut = [getattr(a, "ndim", 0) == x.ndim and len(a) == len(x) for a in others]
 
         def block(i):
             part = slice(i, i + rows)
@@ -78,10 +79,15 @@ def in_blocks(f):
 
         def run(starts):
             for i in starts:
-                y[i:i + rows] = block(i)
+                result = block(i)
+                for y, part in zip(ys, result if several else (result,)):
+                    y[i:i + rows] = part
         first = block(0)
-        y = xp.empty_like(x, shape=(len(x), *first.shape[1:]), dtype=first.dtype)
-        y[:rows] = first
+        several = isinstance(first, tuple)
+        ys = [xp.empty_like(x, shape=(len(x), *part.shape[1:]), dtype=part.dtype)
+              for part in (first if several else (first,))]
+        for y, part in zip(ys, first if several else (first,)):
+            y[:rows] = part
         in_threads(run, range(rows, len(x), rows), x.size)
-        return y
+        return tuple(ys) if several else ys[0]
     return blockwise

@@ -158,55 +158,46 @@ defvjp(silu, _silu_dx)
 GELU_A, GELU_B = math.sqrt(2 / math.pi), 0.044715
 
 
-@primitive
-@in_blocks
 def gelu(x):
-    """x (1 + tanh(a (x + b x^3))) / 2, a = sqrt(2/pi), b = 0.044715.
+    """x sigmoid(2 a (x + b x^3)) = x (1 + tanh(a (x + b x^3))) / 2, a = sqrt(2/pi), b = 0.044715.
     Source: Hendrycks & Gimpel 2016, the tanh form."""
-    t = _gelu_tanh(x)
-    t += 1
-    t *= x
-    t *= 0.5
-    return t
-
-
-def _gelu_tanh(x):
-    """tanh(a (x + b x^3)), with as few arrays as it takes."""
-    t = x * (GELU_A * GELU_B)
-    t *= x
-    t += GELU_A
-    t *= x
-    return xp.tanh(t)
+    return _gelu(x, saved={})
 
 
 @primitive
+def _gelu(x, saved):
+    """y = x s, s kept for backward.   dy/dx = s + y (1 - s) 2 a (1 + 3 b x^2)"""
+    y, saved["s"] = _gated(x)
+    return y
+
+
 @in_blocks
-def _gelu_dx(g, x):
-    """g ((1 + t)/2 + x (1 - t^2) a (1 + 3 b x^2)/2),   t = tanh(a (x + b x^3))"""
-    t = _gelu_tanh(x)
-    u = x * (1.5 * GELU_A * GELU_B)
-    u *= x
-    u += 0.5 * GELU_A
-    u *= x
-    u *= 1 - t * t
-    t *= 0.5
-    t += 0.5
-    t += u
-    t *= g
-    return t
+def _gated(x):
+    s = _gelu_gate(x)
+    return x * s, s
 
 
-def _gelu_curvature(x):
-    """The second derivative: u' (1 - t^2) (1 - x u' t) + x (1 - t^2) u''/2, u = a (x + b x^3)."""
-    t = tanh(GELU_A * (x + GELU_B * (x * x * x)))
-    u1 = GELU_A * (1 + 3 * GELU_B * (x * x))
-    u2 = 6 * GELU_A * GELU_B * x
-    return (1 - t * t) * (u1 - x * t * u1 * u1 + 0.5 * x * u2)
+def _gelu_gate(x):
+    """sigmoid(2 a (x + b x^3)), with as few arrays as it takes."""
+    t = x * x * (2 * GELU_A * GELU_B)
+    t += 2 * GELU_A
+    t *= x
+    return sigmoid(t)
 
 
-defvjp(gelu, lambda g, y, x: _gelu_dx(g, x))
-defvjp(_gelu_dx, lambda gg, y, g, x: _gelu_dx(gg, x),
-       lambda gg, y, g, x: gg * g * _gelu_curvature(x))
+@in_blocks
+def _gelu_dx(g, y, x, s):
+    d = x * x * (6 * GELU_A * GELU_B)
+    d += 2 * GELU_A
+    d *= y
+    d *= 1 - s
+    d += s
+    d *= g
+    return d
+
+
+defvjp(_gelu, lambda g, y, x, saved: _gelu_dx(
+    g, y, x, _gelu_gate(x) if isinstance(x, Tensor) else saved["s"]))
 
 
 @primitive

@@ -114,25 +114,37 @@ def attention(q, k, v, mask=None):
 
 @primitive
 def _attention(q, k, v, mask, saved):
-    """y = p v,   p = softmax(q k^T / sqrt(d) + mask), made in place and kept for backward"""
+    """y = p v,   p = softmax(q k^T / sqrt(d) + mask), kept for backward"""
+    y, saved["p"] = _attend(q, k, v, mask)
+    return y
+
+
+@in_blocks
+def _attend(q, k, v, mask):
+    """(p v, p), p made in place"""
     p = (q * q.shape[-1] ** -0.5) @ k.swapaxes(-1, -2)
     if mask is not None:
         p += mask
     p -= p.max(axis=-1, keepdims=True)
     xp.exp(p, out=p)
     p /= xp.expand_dims(p @ xp.ones(p.shape[-1], p.dtype), -1)
-    saved["p"] = p
-    return p @ v
+    return p @ v, p
 
 
 def _attention_dxs(g, y, q, k, v, mask, saved):
+    p = saved["p"]
+    if isinstance(g, Tensor):                   # then p must be recorded as a function of q and k
+        scores = (q * q.shape[-1] ** -0.5) @ k.swapaxes(-1, -2)
+        p = softmax(scores if mask is None else scores + mask)
+    return _attend_back(g, y, q, k, v, p)
+
+
+@in_blocks
+def _attend_back(g, y, q, k, v, p):
     """dv = p^T g;   ds = p (g v^T - sum(g y));   dq = ds k / sqrt(d);   dk = ds^T q / sqrt(d)
 
     sum(g y) over a row of v is sum(p (g v^T)) over a row of p, at d / T of the cost."""
-    p, scale = saved["p"], q.shape[-1] ** -0.5
-    if isinstance(g, Tensor):                   # then p must be recorded as a function of q and k
-        scores = (q * scale) @ k.swapaxes(-1, -2)
-        p = softmax(scores if mask is None else scores + mask)
+    scale = q.shape[-1] ** -0.5
     ds = g @ v.swapaxes(-1, -2)
     ds -= sum(g * y, -1, keepdims=True)
     ds *= p
