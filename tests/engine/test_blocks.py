@@ -1,10 +1,14 @@
 """Blocks and threads change how fast a number comes, not the number."""
+import multiprocessing
+import os
+
 import numpy as np
 import pytest
 
 import tinygen as tg
 from tinygen.engine import blocks, elementwise, fused
 from tinygen.engine.backend import to_numpy, xp
+
 
 @pytest.mark.parametrize("n", [0, 1, 2, 7])
 @pytest.mark.parametrize("work", [0, 1 << 30])
@@ -89,3 +93,20 @@ def test_rows_may_become_shorter_or_longer():
     x = xp.asarray(rng.normal(size=(1000, 100)))
     y = to_numpy(twice_the_first(x))
     assert y.shape == (1000, 2) and (y == to_numpy(x)[:, :1]).all()
+
+
+@pytest.mark.host_only(reason="threads are for the CPU")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks on Windows")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_makes_its_own_threads(monkeypatch):
+    monkeypatch.setattr(blocks, "CPUS", 2)
+    x = np.ones((600, 500), "float32")
+    assert x.size > blocks.WORTH_A_THREAD
+    tg.sigmoid(x)                               # the parent has a pool now
+    context = multiprocessing.get_context("fork")
+    child = context.Process(target=tg.sigmoid, args=(x,))
+    child.start()
+    child.join(20)
+    hung = child.is_alive()
+    child.kill()
+    assert not hung and child.exitcode == 0

@@ -20,6 +20,16 @@ WORTH_A_THREAD = 1 << 18        # elements; below it the hand-over costs more th
 _pool = None
 
 
+def _forget_pool():
+    """In a forked child: the pool's thread stayed in the parent, and would be waited for forever."""
+    global _pool
+    _pool = None
+
+
+if hasattr(os, "register_at_fork"):             # not on Windows, where nothing forks
+    os.register_at_fork(after_in_child=_forget_pool)
+
+
 def in_threads(run, jobs, work):
     """run(some of the jobs) until all are done: in two threads where `work` (elements) is large.
 
