@@ -12,6 +12,7 @@ import pytest
 import tinygen as tg
 from strict import strict_numpy
 from tinygen.engine import backend
+from tinygen.exercises import EXERCISES
 
 os.environ["MPLBACKEND"] = "Agg"        # draw without a screen; lessons run as processes inherit it
 
@@ -24,6 +25,9 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     name = config.getoption("--backend")
     backend.use(strict_numpy if name == "strict" else name)
+    for exercise in EXERCISES.values():
+        number = exercise.name.split("_")[0]
+        config.addinivalue_line("markers", f"{number}: your answer to it: {exercise.title}")
 
 
 def pytest_collection_modifyitems(config, items):

@@ -1,0 +1,64 @@
+"""Every exercise: the stub fails politely, two right answers pass, each mistake is told apart."""
+import re
+
+import pytest
+
+from exercises import bank_derivatives
+from tinygen import exercises
+from tinygen.exercises import EXERCISES, check, check_file
+
+ANSWERS = {**bank_derivatives.ANSWERS}
+MISTAKES = [pytest.param(name, m, id=f"{name}-{i}") for name, answers in ANSWERS.items()
+            for i, m in enumerate(answers.mistakes)]
+
+
+def marked(names):
+    return [pytest.param(n, marks=getattr(pytest.mark, n.split("_")[0])) for n in names]
+
+
+@pytest.mark.parametrize("name", marked(EXERCISES))
+def test_yours(name):
+    """What a learner has written: `pytest -m ex07`."""
+    report = check_file(exercises.FOLDER / f"{name}.py")
+    if report.state == "not begun":
+        pytest.skip("exercises not begun yet")
+    assert report.state == "passed", report.text()
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_an_unfinished_answer_is_told_so(name):
+    functions = vars(EXERCISES[name].right)
+
+    def unfinished(*args, **settings):
+        raise NotImplementedError("your turn")
+    report = check(EXERCISES[name], dict.fromkeys(functions, unfinished))
+    assert report.state == "not begun" and report.next()
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_right_answers_pass(name):
+    assert len(ANSWERS[name].right) >= 2
+    for answer in ANSWERS[name].right:
+        assert check(EXERCISES[name], answer).text() == f"{name}: passed"
+
+
+@pytest.mark.parametrize("name, mistake", MISTAKES)
+def test_each_mistake_is_rejected(name, mistake):
+    report = check(EXERCISES[name], {**ANSWERS[name].right[0], **mistake.functions})
+    assert report.state == "not yet" and report.what and report.next()
+
+
+def test_four_in_five_mistakes_get_the_right_diagnosis():
+    wrong = []
+    for name, mistake in (p.values for p in MISTAKES):
+        report = check(EXERCISES[name], {**ANSWERS[name].right[0], **mistake.functions})
+        if not re.search(mistake.says, report.what):
+            wrong.append(f"{name}: wanted {mistake.says!r}, said {report.what!r}")
+    share = 1 - len(wrong) / len(MISTAKES)
+    print(f"{share:.1%} of {len(MISTAKES)} mistakes; not: ", *wrong, sep="\n")
+    assert share >= 0.8, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_bank_is_large_enough(name):
+    assert len(ANSWERS[name].mistakes) >= 6

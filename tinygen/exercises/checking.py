@@ -1,0 +1,304 @@
+"""Is a learner's answer right, and if not: where, in which way, and what to try next?
+
+    exercise   the task as the checker knows it: how to run an answer, on which cases, beside what
+    answer     a namespace with the functions that the task asks for: the learner's file, or `right`
+    case       named arguments, with a name that says what is special about them
+
+Both answers run on every case. A case where they differ is handed to engine/diagnosis.py; which
+cases fail, and which do not, says the rest: right only for a batch of 1, wrong at large inputs.
+"""
+import ctypes
+import inspect
+import re
+import threading
+import traceback
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import combinations
+from types import SimpleNamespace
+
+import numpy
+
+from ..engine.diagnosis import CANNOT_TELL, diagnose
+
+RTOL = 1e-6                 # of the largest element, in float64
+SECONDS = 10                # an answer that takes longer is taken for an endless loop
+PLAIN, ALONE = "plain", "right only for {}; elsewhere {}"
+
+
+class Case:
+    """A name and the arguments. `fault` says what is wrong with an answer that fails here although
+    it is right in the plain cases; `spares` names the kind of input, where an answer that is wrong
+    in the plain cases may still be right: "a batch of 1"."""
+
+    def __init__(self, name, fault=None, spares=None, **args):
+        self.name, self.fault, self.spares, self.args = name, fault, spares, args
+
+    def shapes(self):
+        return ", ".join(f"{k} {_told(v)}" for k, v in self.args.items())
+
+
+@dataclass
+class Exercise:
+    """What the checker knows of lessons/exercises/NAME.py."""
+    name: str
+    title: str
+    right: SimpleNamespace              # functions of the names that the task asks for
+    run: callable                       # run(answer, **case.args) -> array, or a dict of arrays
+    cases: list                         # from the smallest up, the first ones PLAIN
+    hint: str                           # what to try next
+    stronger: str                       # with --hint
+    solution: tuple = ()                # the package's objects that hold the answer
+    terms: callable = None              # terms(**args) -> {term: array}, whose sum is the result
+    hints: dict = field(default_factory=dict)       # {pattern in the diagnosis: its own hint}
+    keeps_float32: bool = True
+
+
+@dataclass
+class Report:
+    """ok, or not: where (function, element, both values, smallest case), what, next."""
+    exercise: Exercise
+    state: str                          # "passed", "not begun" or "not yet"
+    where: str = ""
+    what: str = ""
+
+    def next(self, stronger=False):
+        e = self.exercise
+        own = (hint for pattern, hint in e.hints.items() if re.search(pattern, self.what))
+        return e.stronger if stronger else next(own, e.hint)
+
+    def text(self, stronger=False):
+        if self.state == "passed":
+            return f"{self.exercise.name}: passed"
+        lines = [f"{self.exercise.name}: {self.state}"]
+        if self.where:
+            lines.append(f"  where  {self.where}")
+        if self.what:
+            lines.append(f"  what   {self.what}")
+        return "\n".join([*lines, f"  next   {self.next(stronger)}"])
+
+
+class _Fault(Exception):
+    """An answer is wrong in this way, in this place."""
+
+    def __init__(self, what, where=""):
+        self.what, self.where = what, where
+
+
+# --- the check ------------------------------------------------------------------------------------
+
+def check(exercise, answer):
+    """The Report on an answer, a namespace (or a dict) of the functions that the task asks for."""
+    answer = SimpleNamespace(**answer) if isinstance(answer, dict) else answer
+    missing = [f for f in vars(exercise.right) if not callable(getattr(answer, f, None))]
+    if missing:
+        return Report(exercise, "not yet", "", f"there is no function {missing[0]}: it was renamed "
+                      "or removed; the checker calls it by that name")
+    try:
+        _compare(exercise, answer)
+        _use(exercise, answer)
+    except NotImplementedError:
+        return Report(exercise, "not begun")
+    except _Fault as fault:
+        return Report(exercise, "not yet", fault.where, fault.what)
+    return Report(exercise, "passed")
+
+
+def _compare(exercise, answer):
+    """Every case; raises the fault that tells most."""
+    faults, spared = {}, []
+    for case in exercise.cases:
+        fault = _fault(exercise, answer, case)
+        if fault:
+            faults[case.name] = case, fault
+        elif case.spares:
+            spared.append(case.spares)
+    if not faults:
+        return
+    plain = [found for name, found in faults.items() if name.startswith(PLAIN)]
+    case, fault = plain[-1] if plain else next(iter(faults.values()))
+    smallest, first = next(iter(faults.values()))
+    where = first.where or fault.where
+    if case.fault and not plain:
+        raise _Fault(f"{case.fault} ({fault.what})", where)
+    # an answer that is wrong everywhere but in special cases gives itself away by those
+    raise _Fault(ALONE.format(spared[0], fault.what) if spared and plain else fault.what, where)
+
+
+def _fault(exercise, answer, case):
+    """The _Fault of an answer in a case, or None."""
+    wanted = _results(exercise.run(exercise.right, **_copied(case.args)))
+    before = _copied(case.args)
+    args = _copied(case.args)
+    try:
+        given = _results(_limited(exercise.run, answer, args))
+        for name in wanted:
+            if name not in given:
+                raise _Fault(f"the result {name} is missing")
+            _judge(exercise, case, name, given[name], wanted)
+        changed = [k for k, v in before.items()
+                   if isinstance(v, numpy.ndarray) and not _equal(v, args[k])]
+        if changed:
+            raise _Fault(f"it edits its argument {changed[0]} in place, so that the caller's array "
+                         "changes")
+    except _Fault as fault:
+        fault.where = f"{fault.where or 'the call'}; smallest case: {case.shapes()}"
+        return fault
+
+
+def _judge(exercise, case, name, given, results):
+    """Raises the _Fault of one result, if it has one. results: all the right ones, by name"""
+    wanted = numpy.asarray(results[name])
+    if given is None:
+        raise _Fault("it gives None: is a return missing?")
+    try:
+        given = numpy.asarray(given)
+        kind = given.dtype.kind
+    except Exception:                   # whatever an object does when asked to be an array
+        kind = "O"
+    if kind not in "fiub":
+        raise _Fault(f"{name} is no array of numbers, but {type(given).__name__}")
+    if _close(given, wanted, case.args):
+        return
+    alike = given.shape == wanted.shape
+    terms = exercise.terms(**case.args) if exercise.terms and alike else None
+    others = {k: v for k, v in results.items() if k != name}
+    what = diagnose(given, wanted, terms, **_floats({**others, **case.args}))
+    if what == CANNOT_TELL:
+        what = _altered(exercise, case, name, given) or what
+    raise _Fault(what, _worst(name, given, wanted))
+
+
+def _floats(named):
+    return {k: v for k, v in named.items()
+            if isinstance(v, numpy.ndarray) and v.dtype.kind == "f" and v.size}
+
+
+def _altered(exercise, case, name, given):
+    """Whether `given` is what the right answer makes of other arguments; in words, or None."""
+    arrays = {k: v for k, v in case.args.items() if isinstance(v, numpy.ndarray)}
+    ways = []
+    if all(v.ndim == 2 for v in arrays.values()):
+        ways.append(("right along the other axis", {k: v.T for k, v in arrays.items()}, True))
+    ways += [(f"right if {p} and {q} were exchanged", {p: arrays[q], q: arrays[p]}, False)
+             for p, q in combinations(arrays, 2) if arrays[p].shape == arrays[q].shape]
+    ways += [(f"right if {k} were {form}", {k: f(v)}, False) for k, v in _floats(arrays).items()
+             for form, f in (("negated", numpy.negative), ("positive", abs),
+                             ("squared", numpy.square), ("all ones", numpy.ones_like))]
+    for words, changed, turned in ways:
+        with suppress(Exception), numpy.errstate(all="ignore"):      # not every argument will do
+            result = numpy.asarray(
+                _results(exercise.run(exercise.right, **_copied({**case.args, **changed})))[name])
+            if _close(given, result.T if turned else result, case.args):
+                return words
+
+
+def _worst(name, given, wanted):
+    """The element that is off the most, and both values."""
+    if given.shape != wanted.shape:
+        return f"{name}: yours has shape {given.shape}, right is {wanted.shape}"
+    off = numpy.nan_to_num(abs(given - wanted.astype("float64")), nan=numpy.inf, posinf=numpy.inf)
+    worst = numpy.unravel_index(off.argmax(), off.shape)
+    at = f"[{', '.join(map(str, worst))}]" if worst else ""
+    return f"{name}{at}: yours {given[worst]:.6g}, right {wanted[worst]:.6g}"
+
+
+def _use(exercise, answer):
+    """What numbers do not show: it must do the same when called again, and keep float32."""
+    case = next(c for c in reversed(exercise.cases) if c.name.startswith(PLAIN))
+    first, second = (_results(_limited(exercise.run, answer, _copied(case.args))) for _ in "12")
+    for name, a in first.items():
+        if not _close(numpy.asarray(second[name]), numpy.asarray(a), case.args):
+            raise _Fault("works once but not twice: something is kept from one call to the next",
+                         f"{name}, called twice with the same {', '.join(case.args)}")
+    if exercise.keeps_float32:
+        args = {k: v.astype("float32") if getattr(v, "dtype", None) == "float64" else v
+                for k, v in _copied(case.args).items()}
+        for name, a in _results(_limited(exercise.run, answer, args)).items():
+            if getattr(a, "dtype", None) == "float64" and getattr(a, "ndim", 0):
+                raise _Fault("float32 lost: float32 in must be float32 out; some array inside is "
+                             "float64", f"{name}, given float32")
+
+
+# --- running what a learner wrote -----------------------------------------------------------------
+
+def _limited(run, answer, args):
+    """run(answer, **args) within SECONDS; whatever goes wrong inside becomes a _Fault."""
+    outcome = []
+
+    def work():
+        try:
+            with numpy.errstate(all="ignore"):
+                outcome.append((run(answer, **args), None))
+        except BaseException as error:          # a learner's code may raise SystemExit, too
+            outcome.append((None, error))
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(SECONDS)
+    if thread.is_alive():
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident),
+                                                   ctypes.py_object(SystemExit))
+        raise _Fault(f"no end after {SECONDS} seconds: an endless loop?")
+    result, error = outcome[0]
+    if isinstance(error, NotImplementedError):
+        raise error
+    if error is not None:
+        raise _Fault(f"it raises {_sentence(error)}")
+    return result
+
+
+def _sentence(error):
+    """The error and the learner's line, without a traceback."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
+    line = f" in line {frames[-1].lineno} of {frames[-1].name}" if frames else ""
+    text = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}{line}: {text}"
+
+
+def _results(result):
+    """{name: array} of whatever an answer gives."""
+    if isinstance(result, dict):
+        return result
+    return {"the result": result}
+
+
+def _copied(args):
+    return {k: v.copy() if isinstance(v, numpy.ndarray) else v for k, v in args.items()}
+
+
+def _close(a, b, args):
+    """Equal up to rounding, that of the result or of the arguments; infinities and NaN alike."""
+    if a.shape != b.shape:
+        return False
+    finite = numpy.isfinite(b)
+    if not (numpy.isfinite(a) == finite).all():
+        return False
+    largest = max([abs(v).max() for v in _floats(args).values() if numpy.isfinite(v).all()],
+                  default=1.0)
+    bound = max(RTOL * abs(b[finite]).max(initial=0), 1e-12 * largest)
+    same_infinities = (a[~finite] == b[~finite]) | numpy.isnan(b[~finite])
+    return bool((abs(a[finite] - b[finite]) <= bound).all() and same_infinities.all())
+
+
+def _equal(a, b):
+    return a.shape == b.shape and bool(((a == b) | (a != a)).all())
+
+
+def _told(v):
+    return str(v.shape) if isinstance(v, numpy.ndarray) and v.ndim else f"= {v!r}"
+
+
+def source(exercise):
+    """The package's own source of the answer: each object with what stands right below it, such as
+    a derivative rule, up to the next two blank lines."""
+    parts = []
+    for thing in exercise.solution:
+        thing = inspect.unwrap(thing)
+        path = inspect.getsourcefile(thing)
+        lines = open(path, encoding="utf-8").read().splitlines()
+        own, start = inspect.getsourcelines(thing)
+        end = start - 1 + len(own)
+        while end < len(lines) and lines[end:end + 2] != ["", ""]:
+            end += 1
+        parts.append("\n".join(lines[start - 1:end]))
+    return "\n\n".join(parts)
