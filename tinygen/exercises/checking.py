@@ -50,6 +50,7 @@ class Exercise:
     stronger: str                       # with --hint
     solution: tuple = ()                # the package's objects that hold the answer
     terms: callable = None              # terms(**args) -> {term: array}, whose sum is the result
+    parts: callable = None              # parts(**args) -> {name: array} that a result is made of
     hints: dict = field(default_factory=dict)       # {pattern in the diagnosis: its own hint}
     keeps_float32: bool = True
 
@@ -135,7 +136,7 @@ def _fault(exercise, answer, case):
         for name in wanted:
             if name not in given:
                 raise _Fault(f"the result {name} is missing")
-            _judge(exercise, case, name, given[name], wanted)
+            _judge(exercise, case, name, given, wanted)
         changed = [k for k, v in before.items()
                    if isinstance(v, numpy.ndarray) and not _equal(v, args[k])]
         if changed:
@@ -146,9 +147,10 @@ def _fault(exercise, answer, case):
         return fault
 
 
-def _judge(exercise, case, name, given, results):
-    """Raises the _Fault of one result, if it has one. results: all the right ones, by name"""
-    wanted = numpy.asarray(results[name])
+def _judge(exercise, case, name, answers, results):
+    """Raises the _Fault of one result, if it has one. answers, results: all that were given, and
+    all the right ones, by name"""
+    given, wanted = answers[name], numpy.asarray(results[name])
     if given is None:
         raise _Fault("it gives None: is a return missing?")
     try:
@@ -160,11 +162,15 @@ def _judge(exercise, case, name, given, results):
         raise _Fault(f"{name} is no array of numbers, but {type(given).__name__}")
     if _close(given, wanted, case.args):
         return
+    for other in results:
+        if all(_close(numpy.asarray(answers.get(p)), numpy.asarray(results[q]), case.args)
+               for p, q in ((name, other), (other, name))):
+            raise _Fault(f"{name} and {other} are exchanged", _worst(name, given, wanted))
     alike = given.shape == wanted.shape
     terms = exercise.terms(**case.args) if exercise.terms and alike else None
-    others = {k: v for k, v in results.items() if k != name}
-    what = diagnose(given, wanted, terms, **_floats({**others, **case.args}))
-    if what == CANNOT_TELL:
+    parts = exercise.parts(**case.args) if exercise.parts else {}
+    what = diagnose(given, wanted, terms, **_floats({**parts, **case.args}))
+    if what.startswith((CANNOT_TELL, "the factor", "a term")):
         what = _altered(exercise, case, name, given) or what
     raise _Fault(what, _worst(name, given, wanted))
 
@@ -184,7 +190,8 @@ def _altered(exercise, case, name, given):
              for p, q in combinations(arrays, 2) if arrays[p].shape == arrays[q].shape]
     ways += [(f"right if {k} were {form}", {k: f(v)}, False) for k, v in _floats(arrays).items()
              for form, f in (("negated", numpy.negative), ("positive", abs),
-                             ("squared", numpy.square), ("all ones", numpy.ones_like))]
+                             ("squared", numpy.square),
+                             ("all ones: is it forgotten?", numpy.ones_like))]
     for words, changed, turned in ways:
         with suppress(Exception), numpy.errstate(all="ignore"):      # not every argument will do
             result = numpy.asarray(
@@ -255,6 +262,18 @@ def _sentence(error):
     return f"{type(error).__name__}{line}: {text}"
 
 
+def named(result, *names):
+    """What an answer gives, under these names: a tuple or list of as many results, or one."""
+    several = isinstance(result, (tuple, list)) and len(names) > 1
+    return dict(zip(names, result if several else [result]))
+
+
+def random(*shape, seed=0):
+    """Numbers of both signs and none near 0, the same each time."""
+    rng = numpy.random.default_rng([seed, *shape])
+    return rng.uniform(0.3, 1.7, shape) * rng.choice([-1.0, 1.0], shape)
+
+
 def _results(result):
     """{name: array} of whatever an answer gives."""
     if isinstance(result, dict):
@@ -268,7 +287,7 @@ def _copied(args):
 
 def _close(a, b, args):
     """Equal up to rounding, that of the result or of the arguments; infinities and NaN alike."""
-    if a.shape != b.shape:
+    if a.shape != b.shape or a.dtype.kind not in "fiub":
         return False
     finite = numpy.isfinite(b)
     if not (numpy.isfinite(a) == finite).all():

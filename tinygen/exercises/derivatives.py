@@ -3,49 +3,267 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from ..engine import reductions
-from .checking import Case, Exercise
+from ..engine import elementwise, fused, products, reductions, tensor
+from .checking import Case, Exercise, named, random
 
 
-def _random(*shape, seed=0):
-    """Numbers of both signs, none near 0."""
-    rng = np.random.default_rng([seed, *shape])
-    return rng.uniform(0.3, 1.7, shape) * rng.choice([-1.0, 1.0], shape)
+# --- 1: the chain rule ----------------------------------------------------------------------------
+
+def _chain(x, w, b, t):
+    h = np.tanh(w * x + b)
+    da = 2 * (h - t) * (1 - h * h)
+    return da * w, da * x, da
 
 
-# --- softmax --------------------------------------------------------------------------------------
+def _chain_case(name, n, **more):
+    return Case(name, **{k: random(n, seed=i) for i, k in enumerate("xwbt")}, **more)
+
+
+CHAIN_RULE = Exercise(
+    "ex01_chain_rule", "the gradient of (tanh(w x + b) - t)^2, by hand",
+    right=SimpleNamespace(gradients=_chain),
+    run=lambda answer, **args: named(answer.gradients(**args), "dx", "dw", "db"),
+    cases=[_chain_case("plain", 1), _chain_case("plain, seven at once", 7)],
+    parts=lambda x, w, b, t: {"h": np.tanh(w * x + b), "(h - t)": np.tanh(w * x + b) - t},
+    hint="Go back one arrow at a time: from the loss to h, from h to a, from a to each of x, w, b.",
+    stronger="d loss / dh = 2 (h - t) and dh/da = 1 - h^2. Their product is d loss / da; multiply "
+             "it by da/dx = w, da/dw = x, da/db = 1.",
+    solution=(elementwise.tanh, elementwise.multiply))
+
+
+# --- 2: tanh --------------------------------------------------------------------------------------
+
+def _tanh_case(name, *shape):
+    return Case(name, g=random(*shape), y=np.tanh(random(*shape, seed=1)))
+
+
+TANH = Exercise(
+    "ex02_tanh", "the derivative rule of tanh",
+    right=SimpleNamespace(tanh_backward=lambda g, y: g * (1 - y * y)),
+    run=lambda answer, g, y: {"dx": answer.tanh_backward(g, y)},
+    cases=[_tanh_case("plain", 3), _tanh_case("plain, two axes", 4, 3)],
+    terms=lambda g, y: {"g": g, "-g y^2": -g * y * y},
+    parts=lambda g, y: {"x": np.arctanh(y)},
+    hint="Differentiate tanh x = (e^x - e^-x) / (e^x + e^-x), then say the result with y alone.",
+    stronger="The quotient rule gives 1 - tanh(x)^2, and tanh(x) is y.",
+    solution=(elementwise.tanh,))
+
+
+# --- 3: sigmoid and softplus ----------------------------------------------------------------------
+
+def _sigmoid(x):
+    return np.exp(-np.logaddexp(0, -x))
+
+
+def _gates_case(name, x, **more):
+    return Case(name, x=x, g=random(*x.shape, seed=2), **more)
+
+
+def _run_gates(answer, x, g):
+    return {"sigmoid": answer.sigmoid(x), "softplus": answer.softplus(x),
+            "dx of sigmoid": answer.sigmoid_backward(g, _sigmoid(x)),
+            "dx of softplus": answer.softplus_backward(g, x)}
+
+
+SIGMOID = Exercise(
+    "ex03_sigmoid_softplus", "sigmoid and softplus that never overflow, and their derivatives",
+    right=SimpleNamespace(
+        sigmoid=_sigmoid, softplus=lambda x: np.logaddexp(x.dtype.type(0), x),
+        sigmoid_backward=lambda g, y: g * y * (1 - y),
+        softplus_backward=lambda g, x: g * _sigmoid(x)),
+    run=_run_gates,
+    cases=[_gates_case("positive", abs(random(3)), spares="positive input"),
+           _gates_case("negative", -abs(random(3)), spares="negative input"),
+           _gates_case("plain", random(4)), _gates_case("plain, two axes", random(3, 5)),
+           _gates_case("large", np.array([800.0, 30.0, 750.0]), fault="overflow at large inputs"),
+           _gates_case("very negative", np.array([-800.0, -30.0, -750.0]),
+                       fault="overflow at large negative inputs")],
+    parts=lambda x, g: {"y": _sigmoid(x)},
+    hint="e^x overflows where x is large, e^-x where it is very negative: find a form for each.",
+    stronger="softplus(x) = max(x, 0) + ln(1 + e^-|x|), where no exponent is above 0; sigmoid can "
+             "be e^-softplus(-x). dy/dx is y (1 - y) for sigmoid, and sigmoid(x) for softplus.",
+    solution=(elementwise.sigmoid, elementwise.softplus))
+
+
+# --- 4: sum and mean ------------------------------------------------------------------------------
+
+def _spread(g, x, axis):
+    return (g if axis is None else np.expand_dims(g, axis)) + 0 * x
+
+
+def _sums_case(name, axis, *shape, **more):
+    x = random(*shape)
+    return Case(name, g=random(*x.sum(axis).shape, seed=3), x=x, axis=axis, **more)
+
+
+SUMS = Exercise(
+    "ex04_sum_mean", "the derivative rules of sum and mean, over one axis or all",
+    right=SimpleNamespace(
+        sum_backward=_spread,
+        mean_backward=lambda g, x, axis: _spread(g, x, axis) / (
+            x.size if axis is None else x.shape[axis])),
+    run=lambda answer, **args: {"dx of sum": answer.sum_backward(**args),
+                                "dx of mean": answer.mean_backward(**args)},
+    cases=[_sums_case("plain", 0, 2, 3), _sums_case("square", 1, 3, 3, spares="square input"),
+           _sums_case("plain, the last axis", 1, 2, 3),
+           _sums_case("axis -1", -1, 4, 5, fault="wrong where the axis is counted from the end"),
+           _sums_case("three axes", 1, 2, 3, 4, fault="wrong where x has three axes"),
+           _sums_case("all", None, 2, 3, fault="wrong where axis is None")],
+    hint="How much does the sum change when one element of x does? Which element of g heard it?",
+    stronger="Every element of x that went into a sum gets that sum's g: put the lost axis back "
+             "with np.expand_dims(g, axis), then spread it. A mean divides by how many there were.",
+    solution=(reductions.sum, reductions.mean))
+
+
+# --- 5: broadcasting ------------------------------------------------------------------------------
+
+def _broadcast_case(name, shape, *stretched, **more):
+    return Case(name, g=random(*stretched), shape=shape, **more)
+
+
+BROADCASTING = Exercise(
+    "ex05_broadcasting", "the way back of broadcasting",
+    right=SimpleNamespace(unbroadcast=tensor.unbroadcast),
+    run=lambda answer, g, shape: {"dx": answer.unbroadcast(g, shape)},
+    cases=[_broadcast_case("not stretched", (2, 3), 2, 3,
+                           fault="wrong where nothing was stretched"),
+           _broadcast_case("plain, a new axis", (3,), 2, 3),
+           _broadcast_case("plain, an axis of 1", (2, 1), 2, 3),
+           _broadcast_case("a new axis before an axis of 1", (1, 3), 4, 2, 3,
+                           fault="wrong where both kinds meet: new axes in front, and axes of 1"),
+           _broadcast_case("a number", (), 2, 3, fault="wrong where x is a number, of shape ()"),
+           _broadcast_case("square", (3, 1), 3, 3,
+                           fault="wrong where sizes are equal by chance: go by the axis, not by "
+                                 "its size"),
+           _broadcast_case("an axis of 1 that stays", (1, 3), 1, 3,
+                           fault="wrong where an axis of 1 was not stretched")],
+    hint="Each element of x was used several times. What do gradients of several uses do?",
+    stronger="They add up. Sum over the axes that are new in front, then over the axes where shape "
+             "has 1 and g has more, keeping those.",
+    solution=(tensor.unbroadcast,))
+
+
+# --- 6: matmul ------------------------------------------------------------------------------------
+
+def _matmul_case(name, M, K, N, **more):
+    return Case(name, g=random(M, N), x=random(M, K, seed=1), y=random(K, N, seed=2), **more)
+
+
+MATMUL = Exercise(
+    "ex06_matmul", "the derivative rules of a matrix product",
+    right=SimpleNamespace(matmul_backward=lambda g, x, y: (g @ y.T, x.T @ g)),
+    run=lambda answer, **args: named(answer.matmul_backward(**args), "dx", "dy"),
+    cases=[_matmul_case("numbers", 1, 1, 1, spares="1 x 1 matrices"),
+           _matmul_case("square", 3, 3, 3, spares="square input"),
+           _matmul_case("plain", 2, 3, 4), _matmul_case("plain, larger", 5, 2, 3)],
+    hint="z_mn = sum_k x_mk y_kn. Which z does x_mk reach, and with which weights?",
+    stronger="dx_mk = sum_n g_mn y_kn: a product of g with y, turned so that the shapes fit.",
+    solution=(products.matmul, products._matmul_dx, products._matmul_dy))
+
+
+# --- 7: softmax -----------------------------------------------------------------------------------
 
 def _softmax(x):
     e = np.exp(x - x.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)
 
 
-def _softmax_cases():
-    def case(name, x, **more):
-        return Case(name, x=x, g=_random(*x.shape, seed=1), **more)
-    return [case("a batch of 1", _random(1, 3), spares="a batch of 1"),
-            case("plain", _random(2, 3)), case("square", _random(3, 3), spares="square input"),
-            case("plain, larger", _random(5, 4)),
-            case("three axes", _random(2, 3, 4), fault="wrong when there are more than two axes"),
-            case("large inputs", _random(2, 3) * 1000, fault="overflow at large inputs")]
-
-
-def _run_softmax(answer, x, g):
-    return {"y": answer.softmax(x), "dx": answer.softmax_backward(g, _softmax(x))}
+def _softmax_case(name, x, **more):
+    return Case(name, x=x, g=random(*x.shape, seed=1), **more)
 
 
 SOFTMAX = Exercise(
     "ex07_softmax", "softmax along the last axis, and its derivative",
     right=SimpleNamespace(softmax=_softmax,
                           softmax_backward=lambda g, y: y * (g - (g * y).sum(-1, keepdims=True))),
-    run=_run_softmax, cases=_softmax_cases(),
+    run=lambda answer, x, g: {"y": answer.softmax(x),
+                              "dx": answer.softmax_backward(g, _softmax(x))},
+    cases=[_softmax_case("a batch of 1", random(1, 3), spares="a batch of 1"),
+           _softmax_case("plain", random(2, 3)),
+           _softmax_case("square", random(3, 3), spares="square input"),
+           _softmax_case("plain, larger", random(5, 4)),
+           _softmax_case("three axes", random(2, 3, 4), fault="wrong where there are more than two "
+                                                              "axes"),
+           _softmax_case("large", random(2, 3) * 1000, fault="overflow at large inputs")],
     hint="Write dy_j / dx_i for i = j and for i != j, then sum over j what g_j each brings.",
     stronger="dy_j / dx_i = y_j (1[i = j] - y_i). Multiply by g_j and sum over j: dx_i is y_i "
              "times the difference of g_i and the row's sum of g_j y_j.",
     hints={"overflow|not finite": "e^1000 is infinite. Subtract something from x that changes no "
                                   "quotient."},
+    parts=lambda x, g: {"y": _softmax(x)},
     terms=lambda x, g: {"y g": _softmax(x) * g,
                         "-y sum(g y)": -_softmax(x) * (g * _softmax(x)).sum(-1, keepdims=True)},
     solution=(reductions.softmax,))
 
-EXERCISES = [SOFTMAX]
+
+# --- 8: cross-entropy -----------------------------------------------------------------------------
+
+def _log_softmax(x):
+    x = x - x.max(-1, keepdims=True)
+    return x - np.log(np.exp(x).sum(-1, keepdims=True))
+
+
+def _onehot(labels, logits):
+    return np.eye(logits.shape[-1], dtype=logits.dtype)[labels]
+
+
+def _entropy_case(name, logits, **more):
+    labels = np.arange(len(logits)) * 2 % logits.shape[-1]
+    return Case(name, logits=logits, labels=labels, **more)
+
+
+CROSS_ENTROPY = Exercise(
+    "ex08_cross_entropy", "cross-entropy of logits, and its famous short derivative",
+    right=SimpleNamespace(
+        cross_entropy=lambda logits, labels: -_log_softmax(logits)[
+            np.arange(len(labels)), labels].mean(),
+        cross_entropy_backward=lambda logits, labels: (
+            np.exp(_log_softmax(logits)) - _onehot(labels, logits)) / len(labels)),
+    run=lambda answer, **args: {"loss": answer.cross_entropy(**args),
+                                "dlogits": answer.cross_entropy_backward(**args)},
+    cases=[_entropy_case("a batch of 1", random(1, 3), spares="a batch of 1"),
+           _entropy_case("plain", random(2, 3)), _entropy_case("plain, larger", random(5, 4)),
+           _entropy_case("large", random(2, 3) * 1000, fault="overflow at large inputs")],
+    terms=lambda logits, labels: {
+        "softmax / B": np.exp(_log_softmax(logits)) / len(labels),
+        "-onehot(label) / B": -_onehot(labels, logits) / len(labels)},
+    parts=lambda logits, labels: {"p": np.exp(_log_softmax(logits)),
+                                  "onehot": _onehot(labels, logits)},
+    hint="-ln softmax(l)[k] = logsumexp(l) - l_k. Differentiate the two parts one after the other.",
+    stronger="d logsumexp(l) / dl is softmax(l), and d l_k / dl is 1 at k and 0 elsewhere. The "
+             "loss is a mean over B rows, so each row's gradient is divided by B.",
+    solution=(fused._nll, fused._nll_dlogits))
+
+
+# --- 9: logsumexp ---------------------------------------------------------------------------------
+
+def _logsumexp(x):
+    top = x.max(-1, keepdims=True)
+    return np.log(np.exp(x - top).sum(-1)) + top[..., 0]
+
+
+def _logsumexp_case(name, x, **more):
+    return Case(name, x=x, g=random(*x.shape[:-1], seed=1), **more)
+
+
+LOGSUMEXP = Exercise(
+    "ex09_logsumexp", "ln sum e^x without overflow, and its derivative",
+    right=SimpleNamespace(
+        logsumexp=_logsumexp,
+        logsumexp_backward=lambda g, x: g[..., None] * np.exp(x - _logsumexp(x)[..., None])),
+    run=lambda answer, x, g: {"y": answer.logsumexp(x), "dx": answer.logsumexp_backward(g, x)},
+    cases=[_logsumexp_case("a batch of 1", random(1, 3), spares="a batch of 1"),
+           _logsumexp_case("plain", random(2, 3)),
+           _logsumexp_case("square", random(3, 3), spares="square input"),
+           _logsumexp_case("plain, larger", random(5, 4)),
+           _logsumexp_case("large", random(2, 3) * 1000, fault="overflow at large inputs"),
+           _logsumexp_case("very negative", random(2, 3) - 1000,
+                           fault="underflow at large negative inputs, where every e^x is 0")],
+    parts=lambda x, g: {"softmax": _softmax(x), "g spread": g[..., None] + 0 * x},
+    hint="ln sum e^x = m + ln sum e^(x - m) for any m. Which m makes every exponent harmless?",
+    stronger="m is the row's largest x. The derivative of ln(s) is 1/s, that of s is e^x: together "
+             "they are softmax(x), and g, one number a row, multiplies it.",
+    solution=(reductions.logsumexp,))
+
+EXERCISES = [CHAIN_RULE, TANH, SIGMOID, SUMS, BROADCASTING, MATMUL, SOFTMAX, CROSS_ENTROPY,
+             LOGSUMEXP]
