@@ -3,11 +3,11 @@ import re
 
 import pytest
 
-from exercises import bank_derivatives
+from exercises import bank_derivatives, bank_layers
 from tinygen import exercises
 from tinygen.exercises import EXERCISES, check, check_file
 
-ANSWERS = {**bank_derivatives.ANSWERS}
+ANSWERS = {**bank_derivatives.ANSWERS, **bank_layers.ANSWERS}
 MISTAKES = [pytest.param(name, m, id=f"{name}-{i}") for name, answers in ANSWERS.items()
             for i, m in enumerate(answers.mistakes)]
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from .checking import Report, check, source
-from . import derivatives
+from . import derivatives, layers
 
-EXERCISES = {e.name: e for part in (derivatives,) for e in part.EXERCISES}
+EXERCISES = {e.name: e for part in (derivatives, layers) for e in part.EXERCISES}
 FOLDER = Path(__file__).parents[2] / "lessons" / "exercises"
 
 

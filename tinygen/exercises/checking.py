@@ -190,7 +190,7 @@ def _altered(exercise, case, name, given):
              for p, q in combinations(arrays, 2) if arrays[p].shape == arrays[q].shape]
     ways += [(f"right if {k} were {form}", {k: f(v)}, False) for k, v in _floats(arrays).items()
              for form, f in (("negated", numpy.negative), ("positive", abs),
-                             ("squared", numpy.square),
+                             ("turned around", numpy.flip), ("squared", numpy.square),
                              ("all ones: is it forgotten?", numpy.ones_like))]
     for words, changed, turned in ways:
         with suppress(Exception), numpy.errstate(all="ignore"):      # not every argument will do

@@ -1,0 +1,22 @@
+"""Exercise 10: the derivative of layer norm.   (after lesson 09)
+
+    n = (x - mu) s,   s = 1 / sqrt(var + 1e-5)       x, n (N, D)
+    y = n W + b                                      W, b (D,)
+
+mu and var, the mean of (x - mu)^2, are taken over each row of x: for each example.
+Given g (N, D), the gradient with respect to y, write dx, dW and db. Start from dn = g W; n depends
+on x directly, through mu, and through s.
+
+Check it:  python lessons/exercises/ex10_layer_norm.py       (--hint, --solution)
+"""
+import numpy as np
+
+
+def backward(g, x, W):
+    """g, x (N, D), W (D,) -> dx (N, D), dW (D,), db (D,)"""
+    raise NotImplementedError("your turn")
+
+
+if __name__ == "__main__":
+    from tinygen.exercises import main
+    raise SystemExit(main(__file__))
