@@ -148,7 +148,8 @@ ANSWERS["ex04_sum_mean"] = Answers(
             g if axis is None else np.expand_dims(g, axis))),
         mistake("raises ValueError|first axis|axis 0",
                 sum_backward=lambda g, x, axis: np.broadcast_to(g, x.shape)),
-        mistake("g were all ones: is it forgotten", sum_backward=lambda g, x, axis: np.ones_like(x)),
+        mistake("g were all ones: is it forgotten",
+                sum_backward=lambda g, x, axis: np.ones_like(x)),
         mistake("factor x|x .*too often", sum_backward=lambda g, x, axis: (
             sum_backward(g, x, axis) * x)),
         mistake("sum where a mean was meant", mean_backward=sum_backward),

@@ -3,11 +3,12 @@ import re
 
 import pytest
 
-from exercises import bank_derivatives, bank_layers
+from exercises import bank_derivatives, bank_engine, bank_layers, bank_models, bank_optimizers
 from tinygen import exercises
 from tinygen.exercises import EXERCISES, check, check_file
 
-ANSWERS = {**bank_derivatives.ANSWERS, **bank_layers.ANSWERS}
+BANKS = (bank_derivatives, bank_layers, bank_engine, bank_optimizers, bank_models)
+ANSWERS = {name: answers for bank in BANKS for name, answers in bank.ANSWERS.items()}
 MISTAKES = [pytest.param(name, m, id=f"{name}-{i}") for name, answers in ANSWERS.items()
             for i, m in enumerate(answers.mistakes)]
 

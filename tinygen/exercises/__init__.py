@@ -12,9 +12,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from .checking import Report, check, source
-from . import derivatives, layers
+from . import derivatives, engine, layers, models, optimizers
 
-EXERCISES = {e.name: e for part in (derivatives, layers) for e in part.EXERCISES}
+EXERCISES = {e.name: e for part in (derivatives, layers, engine, optimizers, models)
+             for e in part.EXERCISES}
 FOLDER = Path(__file__).parents[2] / "lessons" / "exercises"
 
 
@@ -23,7 +24,7 @@ def check_file(path):
     exercise = EXERCISES[Path(path).stem]
     try:
         answer = SimpleNamespace(**runpy.run_path(str(path), run_name="answer"))
-    except Exception as error:                  # a learner's file may raise anything
+    except (Exception, SystemExit) as error:    # a learner's file may raise anything
         line = getattr(error, "lineno", None)
         where = f"line {line}" if line else "while the file loads"
         return Report(exercise, "not yet", where, f"{type(error).__name__}: {error}")

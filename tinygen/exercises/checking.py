@@ -15,6 +15,7 @@ import traceback
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import combinations
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy
@@ -52,6 +53,7 @@ class Exercise:
     terms: callable = None              # terms(**args) -> {term: array}, whose sum is the result
     parts: callable = None              # parts(**args) -> {name: array} that a result is made of
     hints: dict = field(default_factory=dict)       # {pattern in the diagnosis: its own hint}
+    variants: dict = field(default_factory=dict)    # {what is wrong: functions that are so}
     keeps_float32: bool = True
 
 
@@ -77,6 +79,10 @@ class Report:
         if self.what:
             lines.append(f"  what   {self.what}")
         return "\n".join([*lines, f"  next   {self.next(stronger)}"])
+
+
+class Wrong(Exception):
+    """What an exercise's `run` itself finds wrong with an answer, in a sentence."""
 
 
 class _Fault(Exception):
@@ -133,15 +139,15 @@ def _fault(exercise, answer, case):
     args = _copied(case.args)
     try:
         given = _results(_limited(exercise.run, answer, args))
-        for name in wanted:
-            if name not in given:
-                raise _Fault(f"the result {name} is missing")
-            _judge(exercise, case, name, given, wanted)
         changed = [k for k, v in before.items()
                    if isinstance(v, numpy.ndarray) and not _equal(v, args[k])]
         if changed:
             raise _Fault(f"it edits its argument {changed[0]} in place, so that the caller's array "
                          "changes")
+        for name in wanted:
+            if name not in given:
+                raise _Fault(f"the result {name} is missing")
+            _judge(exercise, case, name, given, wanted)
     except _Fault as fault:
         fault.where = f"{fault.where or 'the call'}; smallest case: {case.shapes()}"
         return fault
@@ -153,13 +159,13 @@ def _judge(exercise, case, name, answers, results):
     given, wanted = answers[name], numpy.asarray(results[name])
     if given is None:
         raise _Fault("it gives None: is a return missing?")
+    what = type(given).__name__
     try:
         given = numpy.asarray(given)
-        kind = given.dtype.kind
     except Exception:                   # whatever an object does when asked to be an array
-        kind = "O"
-    if kind not in "fiub":
-        raise _Fault(f"{name} is no array of numbers, but {type(given).__name__}")
+        given = numpy.asarray(None)
+    if given.dtype.kind not in "fiub":
+        raise _Fault(f"{name} is no array of numbers, but {what}")
     if _close(given, wanted, case.args):
         return
     for other in results:
@@ -170,7 +176,7 @@ def _judge(exercise, case, name, answers, results):
     terms = exercise.terms(**case.args) if exercise.terms and alike else None
     parts = exercise.parts(**case.args) if exercise.parts else {}
     what = diagnose(given, wanted, terms, **_floats({**parts, **case.args}))
-    if what.startswith((CANNOT_TELL, "the factor", "a term")):
+    if exercise.variants or what.startswith((CANNOT_TELL, "the factor", "a term")):
         what = _altered(exercise, case, name, given) or what
     raise _Fault(what, _worst(name, given, wanted))
 
@@ -181,7 +187,8 @@ def _floats(named):
 
 
 def _altered(exercise, case, name, given):
-    """Whether `given` is what the right answer makes of other arguments; in words, or None."""
+    """Whether `given` is what a variant gives, or the right answer for other arguments; in words,
+    or None."""
     arrays = {k: v for k, v in case.args.items() if isinstance(v, numpy.ndarray)}
     ways = []
     if all(v.ndim == 2 for v in arrays.values()):
@@ -192,6 +199,14 @@ def _altered(exercise, case, name, given):
              for form, f in (("negated", numpy.negative), ("positive", abs),
                              ("turned around", numpy.flip), ("squared", numpy.square),
                              ("all ones: is it forgotten?", numpy.ones_like))]
+    ways += [(f"right if {k} were 1: is it forgotten?", {k: 1.0}, False)
+             for k, v in case.args.items() if isinstance(v, float)]
+    for words, functions in exercise.variants.items():
+        variant = SimpleNamespace(**{**vars(exercise.right), **functions})
+        with numpy.errstate(all="ignore"):
+            result = _results(exercise.run(variant, **_copied(case.args)))[name]
+        if _close(given, numpy.asarray(result), case.args):
+            return words
     for words, changed, turned in ways:
         with suppress(Exception), numpy.errstate(all="ignore"):      # not every argument will do
             result = numpy.asarray(
@@ -249,6 +264,8 @@ def _limited(run, answer, args):
     result, error = outcome[0]
     if isinstance(error, NotImplementedError):
         raise error
+    if isinstance(error, Wrong):
+        raise _Fault(str(error))
     if error is not None:
         raise _Fault(f"it raises {_sentence(error)}")
     return result
@@ -289,6 +306,7 @@ def _close(a, b, args):
     """Equal up to rounding, that of the result or of the arguments; infinities and NaN alike."""
     if a.shape != b.shape or a.dtype.kind not in "fiub":
         return False
+    a, b = a + 0.0, b + 0.0                     # booleans cannot be subtracted
     finite = numpy.isfinite(b)
     if not (numpy.isfinite(a) == finite).all():
         return False
@@ -314,7 +332,7 @@ def source(exercise):
     for thing in exercise.solution:
         thing = inspect.unwrap(thing)
         path = inspect.getsourcefile(thing)
-        lines = open(path, encoding="utf-8").read().splitlines()
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
         own, start = inspect.getsourcelines(thing)
         end = start - 1 + len(own)
         while end < len(lines) and lines[end:end + 2] != ["", ""]:

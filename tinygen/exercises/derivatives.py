@@ -22,7 +22,7 @@ def _chain_case(name, n, **more):
 CHAIN_RULE = Exercise(
     "ex01_chain_rule", "the gradient of (tanh(w x + b) - t)^2, by hand",
     right=SimpleNamespace(gradients=_chain),
-    run=lambda answer, **args: named(answer.gradients(**args), "dx", "dw", "db"),
+    run=lambda answer, **args: named(answer.gradients(*args.values()), "dx", "dw", "db"),
     cases=[_chain_case("plain", 1), _chain_case("plain, seven at once", 7)],
     parts=lambda x, w, b, t: {"h": np.tanh(w * x + b), "(h - t)": np.tanh(w * x + b) - t},
     hint="Go back one arrow at a time: from the loss to h, from h to a, from a to each of x, w, b.",
@@ -102,8 +102,8 @@ SUMS = Exercise(
         sum_backward=_spread,
         mean_backward=lambda g, x, axis: _spread(g, x, axis) / (
             x.size if axis is None else x.shape[axis])),
-    run=lambda answer, **args: {"dx of sum": answer.sum_backward(**args),
-                                "dx of mean": answer.mean_backward(**args)},
+    run=lambda answer, **args: {"dx of sum": answer.sum_backward(*args.values()),
+                                "dx of mean": answer.mean_backward(*args.values())},
     cases=[_sums_case("plain", 0, 2, 3), _sums_case("square", 1, 3, 3, spares="square input"),
            _sums_case("plain, the last axis", 1, 2, 3),
            _sums_case("axis -1", -1, 4, 5, fault="wrong where the axis is counted from the end"),
@@ -152,7 +152,7 @@ def _matmul_case(name, M, K, N, **more):
 MATMUL = Exercise(
     "ex06_matmul", "the derivative rules of a matrix product",
     right=SimpleNamespace(matmul_backward=lambda g, x, y: (g @ y.T, x.T @ g)),
-    run=lambda answer, **args: named(answer.matmul_backward(**args), "dx", "dy"),
+    run=lambda answer, **args: named(answer.matmul_backward(*args.values()), "dx", "dy"),
     cases=[_matmul_case("numbers", 1, 1, 1, spares="1 x 1 matrices"),
            _matmul_case("square", 3, 3, 3, spares="square input"),
            _matmul_case("plain", 2, 3, 4), _matmul_case("plain, larger", 5, 2, 3)],
@@ -219,8 +219,8 @@ CROSS_ENTROPY = Exercise(
             np.arange(len(labels)), labels].mean(),
         cross_entropy_backward=lambda logits, labels: (
             np.exp(_log_softmax(logits)) - _onehot(labels, logits)) / len(labels)),
-    run=lambda answer, **args: {"loss": answer.cross_entropy(**args),
-                                "dlogits": answer.cross_entropy_backward(**args)},
+    run=lambda answer, **args: {"loss": answer.cross_entropy(*args.values()),
+                                "dlogits": answer.cross_entropy_backward(*args.values())},
     cases=[_entropy_case("a batch of 1", random(1, 3), spares="a batch of 1"),
            _entropy_case("plain", random(2, 3)), _entropy_case("plain, larger", random(5, 4)),
            _entropy_case("large", random(2, 3) * 1000, fault="overflow at large inputs")],

@@ -38,7 +38,7 @@ def _norm(name, title, axis, over, each):
     return Exercise(
         name, title,
         right=SimpleNamespace(backward=lambda g, x, W: _norm_backward(g, x, W, axis)),
-        run=lambda answer, **args: named(answer.backward(**args), "dx", "dW", "db"),
+        run=lambda answer, **args: named(answer.backward(*args.values()), "dx", "dW", "db"),
         cases=[_norm_case("square", 4, 4, spares="square input"), _norm_case("plain", 3, 4),
                _norm_case("plain, larger", 5, 7)],
         terms=lambda g, x, W: _norm_terms(g, x, W, axis),
@@ -104,7 +104,7 @@ def _transpose_case(name, T, k, stride, **more):
 CONV_TRANSPOSE = Exercise(
     "ex13_conv_transpose", "transposed convolution, the adjoint of a convolution with stride",
     right=SimpleNamespace(conv_transpose=_transpose),
-    run=lambda answer, **args: {"y": answer.conv_transpose(**args)},
+    run=lambda answer, **args: {"y": answer.conv_transpose(*args.values())},
     cases=[_transpose_case("one input", 1, 3, 2, spares="a single input"),
            _transpose_case("plain", 4, 3, 2), _transpose_case("plain, longer", 5, 4, 3),
            _transpose_case("stride 1", 4, 3, 1, fault="wrong at stride 1"),
@@ -131,7 +131,7 @@ def _gather_case(name, ids, V, **more):
 GATHER = Exercise(
     "ex14_gather", "the derivative of looking up rows in a table",
     right=SimpleNamespace(gather_backward=_gather),
-    run=lambda answer, **args: {"dW": answer.gather_backward(**args)},
+    run=lambda answer, **args: {"dW": answer.gather_backward(*args.values())},
     cases=[_gather_case("each row once", [2, 0, 1], 3, spares="each row looked up once"),
            _gather_case("plain", [1, 3, 1, 0], 5),
            _gather_case("plain, longer", [6, 2, 2, 2, 5], 7),
@@ -156,7 +156,7 @@ def _max_case(name, x, **more):
 MAX = Exercise(
     "ex15_max", "the derivative of max, which shares among ties",
     right=SimpleNamespace(max_backward=_share),
-    run=lambda answer, **args: {"dx": answer.max_backward(**args)},
+    run=lambda answer, **args: {"dx": answer.max_backward(*args.values())},
     cases=[_max_case("a batch of 1", [[0.4, -1.5, 0.7]], spares="a batch of 1"),
            _max_case("positive", abs(random(2, 4)), spares="positive input"),
            _max_case("plain", random(3, 4)), _max_case("plain, three axes", random(2, 3, 5)),
@@ -224,7 +224,7 @@ def _batched_case(name, B, M, K, N, shared=False, **more):
 BATCHED_MATMUL = Exercise(
     "ex17_batched_matmul", "the derivative rules of many matrix products at once",
     right=SimpleNamespace(matmul_backward=_batched),
-    run=lambda answer, **args: named(answer.matmul_backward(**args), "dx", "dy"),
+    run=lambda answer, **args: named(answer.matmul_backward(*args.values()), "dx", "dy"),
     cases=[_batched_case("a batch of 1", 1, 2, 3, 4, spares="a batch of 1"),
            _batched_case("square", 3, 3, 3, 3, spares="square input"),
            _batched_case("plain", 2, 3, 4, 5),

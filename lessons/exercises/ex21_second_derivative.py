@@ -1,0 +1,23 @@
+"""Exercise 21: the derivative of a derivative rule.   (after lesson 07)
+
+The rule of y = tanh(x) is dx = g (1 - y^2): a function of g and, through y, of x. A gradient
+penalty differentiates it once more. Given gg, the gradient of some loss with respect to dx, write
+
+    dg = the gradient with respect to g          all arrays of one shape
+    dx = the gradient with respect to x
+
+Check the first derivative again: dy/dx = 1 - y^2.
+
+Check it:  python lessons/exercises/ex21_second_derivative.py       (--hint, --solution)
+"""
+import numpy as np
+
+
+def tanh_backward_backward(gg, g, y):
+    """gg, g, y = tanh(x) (...) -> dg, dx (...)"""
+    raise NotImplementedError("your turn")
+
+
+if __name__ == "__main__":
+    from tinygen.exercises import main
+    raise SystemExit(main(__file__))

@@ -1,0 +1,20 @@
+"""Exercise 22: gradient descent with momentum.   (after lesson 10)
+
+    v <- momentum v + g        p <- p - lr v
+
+p parameters, g their gradient, v the velocity, all of one shape. Write one step. It gives new
+arrays and leaves its arguments as they are.
+
+Check it:  python lessons/exercises/ex22_momentum.py       (--hint, --solution)
+"""
+import numpy as np
+
+
+def step(p, g, v, lr, momentum):
+    """-> the new p, the new v"""
+    raise NotImplementedError("your turn")
+
+
+if __name__ == "__main__":
+    from tinygen.exercises import main
+    raise SystemExit(main(__file__))

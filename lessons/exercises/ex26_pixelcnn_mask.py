@@ -1,0 +1,19 @@
+"""Exercise 26: the masks A and B of a PixelCNN.   (after lesson 15)
+
+Pixels are drawn row after row, each row from left to right. A kernel (k, k), k odd, is centred on
+the pixel that is to be predicted. Its mask is 1 where the kernel sees a pixel drawn before, else 0.
+Kind "A", for the first layer, must not see the centre; kind "B", for later layers, may.
+
+Check it:  python lessons/exercises/ex26_pixelcnn_mask.py       (--hint, --solution)
+"""
+import numpy as np
+
+
+def mask(k, kind):
+    """k odd, kind "A" or "B" -> (k, k), of 0 and 1"""
+    raise NotImplementedError("your turn")
+
+
+if __name__ == "__main__":
+    from tinygen.exercises import main
+    raise SystemExit(main(__file__))

@@ -1,0 +1,137 @@
+"""Exercises 22 to 24: optimizers, as functions from the old numbers to the new ones."""
+from types import SimpleNamespace
+
+import numpy as np
+
+from .. import optim
+from .checking import Case, Exercise, Wrong, named, random
+
+
+def _follow(step, p, gs, state, *names):
+    """The results of several steps, by name and number: "v after 1", "p after 1", ..."""
+    results = {}
+    for t, g in enumerate(gs, 1):
+        made = named(step(p, g, *state, t), *names)
+        if len(made) < len(names):
+            raise Wrong(f"it gives {len(made)} result where {len(names)} were needed: "
+                        f"{', '.join(names)}")
+        p, *state = made.values()
+        results |= {f"{name} after {t}": made[name] for name in (*names[1:], "p")}
+    return results
+
+
+# --- 22: momentum ---------------------------------------------------------------------------------
+
+def _momentum(p, g, v, lr, momentum):
+    v = momentum * v + g
+    return p - lr * v, v
+
+
+MOMENTUM = Exercise(
+    "ex22_momentum", "gradient descent with momentum",
+    right=SimpleNamespace(step=_momentum),
+    run=lambda answer, p, gs, v, lr, momentum: _follow(
+        lambda p, g, v, t: answer.step(p, g, v, lr, momentum), p, gs, [v], "p", "v"),
+    cases=[Case("without momentum", p=random(3), gs=random(2, 3, seed=1), v=np.zeros(3), lr=0.1,
+                momentum=0.0, spares="momentum 0"),
+           Case("plain", p=random(3), gs=random(1, 3, seed=1), v=random(3, seed=2), lr=0.1,
+                momentum=0.9),
+           Case("plain, three steps", p=random(4), gs=random(3, 4, seed=1), v=np.zeros(4), lr=0.03,
+                momentum=0.7)],
+    variants={
+        "p moves with the old v: make the new one first": dict(
+            step=lambda p, g, v, lr, momentum: (p - lr * v, momentum * v + g)),
+        "lr is inside v: it belongs to the move of p": dict(
+            step=lambda p, g, v, lr, momentum: (
+                p - momentum * v - lr * g, momentum * v + lr * g)),
+        "p climbs: the sign of the move is wrong": dict(
+            step=lambda p, g, v, lr, momentum: (
+                p + lr * (momentum * v + g), momentum * v + g)),
+        "v is an average, with 1 - momentum before g: that is Adam's m": dict(
+            step=lambda p, g, v, lr, momentum: (p, momentum * v + (1 - momentum) * g))},
+    hint="v is a memory of gradients that fades by the factor `momentum`. p moves against v.",
+    stronger="v <- momentum v + g, then p <- p - lr v, with the new v. lr does not enter v.",
+    solution=(optim.SGD,))
+
+
+# --- 23: Adam -------------------------------------------------------------------------------------
+
+def _adam(p, g, m, v, t, lr, b1, b2, eps):
+    m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
+    return p - lr * (m / (1 - b1 ** t)) / (np.sqrt(v / (1 - b2 ** t)) + eps), m, v
+
+
+def _adam_variant(move):
+    """step, with another move of p: move(m, v, t, lr, b1, b2, eps)"""
+    def step(p, g, m, v, t, lr, b1, b2, eps):
+        _, m, v = _adam(p, g, m, v, t, lr, b1, b2, eps)
+        return p - move(m, v, t, lr, b1, b2, eps), m, v
+    return dict(step=step)
+
+
+def _adam_case(name, steps, n, eps=1e-2, **more):
+    return Case(name, p=random(n), gs=random(steps, n, seed=1), lr=0.1, b1=0.8, b2=0.95, eps=eps,
+                **more)
+
+
+ADAM = Exercise(
+    "ex23_adam", "Adam, with its bias correction",
+    right=SimpleNamespace(step=_adam),
+    run=lambda answer, p, gs, lr, b1, b2, eps: _follow(
+        lambda p, g, m, v, t: answer.step(p, g, m, v, t, lr, b1, b2, eps), p, gs,
+        [np.zeros_like(p), np.zeros_like(p)], "p", "m", "v"),
+    cases=[_adam_case("plain, one step", 1, 3), _adam_case("plain, three steps", 3, 4),
+           _adam_case("a gradient of 0", 1, 3, eps=1e-8)],
+    variants={
+        "m and v are not corrected for having started at 0": _adam_variant(
+            lambda m, v, t, lr, b1, b2, eps: lr * m / (np.sqrt(v) + eps)),
+        "the corrections lack the power t": _adam_variant(
+            lambda m, v, t, lr, b1, b2, eps: lr * m / (1 - b1) / (np.sqrt(v / (1 - b2)) + eps)),
+        "the corrections of m and v are exchanged": _adam_variant(
+            lambda m, v, t, lr, b1, b2, eps: lr * m / (1 - b2 ** t) / (
+                np.sqrt(v / (1 - b1 ** t)) + eps)),
+        "eps is inside the square root": _adam_variant(
+            lambda m, v, t, lr, b1, b2, eps: lr * m / (1 - b1 ** t) / np.sqrt(
+                v / (1 - b2 ** t) + eps)),
+        "the square root of v is missing": _adam_variant(
+            lambda m, v, t, lr, b1, b2, eps: lr * m / (1 - b1 ** t) / (v / (1 - b2 ** t) + eps)),
+        "p climbs: the sign of the move is wrong": _adam_variant(
+            lambda m, v, t, lr, b1, b2, eps: -lr * m / (1 - b1 ** t) / (
+                np.sqrt(v / (1 - b2 ** t)) + eps))},
+    hint="Compare your m and v with the formula first; then p, which uses both, corrected.",
+    stronger="m and v start at 0 and are too small at first: divide them by 1 - b1^t and 1 - b2^t, "
+             "for p only, not in what is kept. eps is added after the square root.",
+    solution=(optim.Adam,))
+
+
+# --- 24: clipping ---------------------------------------------------------------------------------
+
+def _clip(grads, max_norm):
+    norm = np.sqrt(sum((g * g).sum() for g in grads))
+    return [g * (max_norm / norm if norm > max_norm else 1) for g in grads], float(norm)
+
+
+def _run_clip(answer, a, b, max_norm):
+    clipped, norm = answer.clip([a.copy(), b.copy()], max_norm)
+    first, second = clipped
+    return {"the first gradient": first, "the second gradient": second, "the norm": np.array(norm)}
+
+
+def _clip_case(name, max_norm, **more):
+    return Case(name, a=random(3), b=random(2, 2, seed=1), max_norm=max_norm, **more)
+
+
+CLIPPING = Exercise(
+    "ex24_clipping", "gradients clipped by the norm of all together",
+    right=SimpleNamespace(clip=_clip), run=_run_clip,
+    cases=[_clip_case("plain", 1.0), _clip_case("plain, a little", 2.0),
+           _clip_case("nothing to clip", 100.0,
+                      fault="gradients that are short enough must stay as they are"),
+           Case("all zero", a=np.zeros(3), b=np.zeros((2, 2)), max_norm=1.0,
+                fault="wrong where every gradient is 0")],
+    hint="One number, the length of all gradients laid end to end, decides for all of them.",
+    stronger="norm = sqrt of the sum of all squares of all arrays. Where it is above max_norm, "
+             "every array is multiplied by max_norm / norm; else nothing happens.",
+    solution=(optim.clip_grad_norm,))
+
+EXERCISES = [MOMENTUM, ADAM, CLIPPING]

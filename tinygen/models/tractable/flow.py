@@ -1,0 +1,370 @@
+"""Normalizing flows:   p(x) = p_Z(f(x)) |det df/dx|,   f a chain of bijections, p_Z simple
+
+    x (B, D)      examples;   z (B, D) latents, z = f(x), of a standard normal by default
+    logdet (B,)   ln |det dz/dx|: how much f stretches the volume at x, nats;   chains add theirs
+    s, t          a scale's logarithm and a shift, outputs of a network
+
+A ladder. Each rung is a bijection that is richer, or whose determinant is cheap for a new reason:
+
+    InvertibleLinear   a whole matrix: one determinant for all x. With a normal: a full Gaussian
+    ActNorm            a diagonal matrix;   BatchNorm: the same, from the moments of the data
+    Planar             rank one: the determinant is a dot product
+    Coupling           a triangular Jacobian, by leaving some numbers as they are (NICE, RealNVP)
+    Autoregressive     a triangular Jacobian, by an order: in autoregressive_flow.py
+
+What only images need is in image_flow.py. Each channel (axis 1) of a vector (B, C) or an image
+(B, C, H, W) is treated alike: InvertibleLinear is also the 1 x 1 convolution of Glow.
+"""
+import math
+
+import numpy
+
+from ...distributions import LN_2PI
+from ...engine.backend import normal, xp
+from ...engine.elementwise import exp, log, relu, softplus, sqrt, tanh
+from ...engine.products import linear, matmul
+from ...engine.reductions import mean, sum, var
+from ...engine.shaping import broadcast_to, split
+from ...engine.tensor import Tensor, defvjp, no_grad, primitive
+from ...nn import Module, init, mlp
+from ...nn.linear import check_sizes
+from ..branches import Tractable
+
+
+class Bijection(Module):
+    """z, logdet = f(x);   x = f.inverse(z).   Both differentiable, z of the shape of x."""
+
+    def inverse(self, z):
+        raise NotImplementedError(f"{type(self).__name__} has no inverse(z)")
+
+
+class Chain(Bijection):
+    """z = f_n(... f_1(x)),   logdet = the sum of theirs"""
+
+    def __init__(self, layers):
+        self.layers = list(layers)
+
+    def forward(self, x):
+        total = xp.zeros(len(x), x.dtype)
+        for f in self.layers:
+            x, logdet = f(x)
+            total = total + logdet
+        return x, total
+
+    def inverse(self, z):
+        for f in reversed(self.layers):
+            z = f.inverse(z)
+        return z
+
+
+class Inverse(Bijection):
+    """The bijection f the other way round: z = f^-1(x), logdet = -ln |det df/dz|"""
+
+    def __init__(self, f):
+        self.f = f
+
+    def forward(self, x):
+        z = self.f.inverse(x)
+        return z, -self.f(z)[1]
+
+    def inverse(self, z):
+        return self.f(z)[0]
+
+
+class StandardNormal:
+    """p_Z(z) = N(z; 0, I), z of a given shape"""
+
+    def __init__(self, shape):
+        self.shape = shape
+
+    def log_prob(self, z):
+        return sum(-0.5 * (z * z + LN_2PI), tuple(range(1, z.ndim)))
+
+    def sample(self, n):
+        return normal((n, *self.shape))
+
+
+class Flow(Tractable):
+    """ln p(x) = ln p_Z(z) + ln |det dz/dx|;   a sample is f^-1(z), z ~ p_Z.
+
+    shape: D, or (C, H, W) for images. layers: the bijections, from x to z. base: p_Z, with
+    log_prob(z) and sample(n); the standard normal when not given.
+    Source: Rezende & Mohamed 2015, eq. 5, read from x to z; Dinh et al. 2015, eq. 4."""
+
+    def __init__(self, shape, layers, base=None):
+        self.shape = tuple(shape) if hasattr(shape, "__iter__") else (shape,)
+        check_sizes("Flow", **{f"size {i} of an example": n for i, n in enumerate(self.shape)})
+        self.f, self.base = Chain(layers), base or StandardNormal(self.shape)
+
+    def forward(self, x):
+        """x (B, ...) -> z (B, ...), logdet (B,)"""
+        return self.f(self._batch(x))
+
+    def inverse(self, z):
+        return self.f.inverse(z)
+
+    def log_prob(self, x):
+        z, logdet = self(x)
+        return self.base.log_prob(z) + logdet
+
+    def sample(self, n):
+        with no_grad():
+            x = self.inverse(self.base.sample(n))
+            return x.data if isinstance(x, Tensor) else x
+
+    def _batch(self, x):
+        """x as floats, of the type of the weights unless they are float32 already."""
+        x = x if isinstance(x, Tensor) else xp.asarray(x)
+        if tuple(x.shape[1:]) != self.shape or not len(x):
+            needed = ", ".join(map(str, ("B", *self.shape)))
+            raise ValueError(f"Flow: x has shape {tuple(x.shape)}; needed ({needed}), one example a "
+                             "row and at least one")
+        if x.dtype == "float32":
+            return x
+        kinds = [p.dtype for p in self.parameters()[:1]] or [x.dtype]
+        return x.astype(kinds[0] if kinds[0].kind == "f" else "float32")
+
+
+# --- one matrix for all x -------------------------------------------------------------------------
+
+@primitive
+def inv(W):
+    """Y = W^-1.   dW = -Y^T g Y^T"""
+    return xp.linalg.inv(W)
+defvjp(inv, lambda g, Y, W: -matmul(matmul(Y.T, g), Y.T))
+
+
+@primitive
+def logabsdet(W):
+    """ln |det W|, W (D, D).   dW = g W^-T.   ValueError for a singular W"""
+    y = xp.linalg.slogdet(W)[1]
+    if not math.isfinite(y):
+        raise ValueError(f"logabsdet: ln |det W| is {float(y)}, so W {W.shape} has no inverse; "
+                         "start from an orthogonal matrix, or lower the learning rate")
+    return y
+defvjp(logabsdet, lambda g, y, W: g * inv(W).T)
+
+
+class InvertibleLinear(Bijection):
+    """z = x W + b, logdet = ln |det W|.   On images, at each of the H W pixels: logdet times H W
+
+    Starts as a random rotation, logdet 0. Costs O(D^3) for each batch.
+    Source: Kingma & Dhariwal 2018, eq. 9, with W itself and not its LU factors."""
+
+    def __init__(self, D):
+        check_sizes("InvertibleLinear", D=D)
+        self.W, self.b = init.orthogonal((D, D)), init.constant((D,))
+
+    def forward(self, x):
+        z = _channels_first(linear(_channels_last(x), self.W, self.b))
+        return z, _for_all(x, logabsdet(self.W) * _places(x))
+
+    def inverse(self, z):
+        return _channels_first(matmul(_channels_last(z) - self.b, inv(self.W)))
+
+    @classmethod
+    def whitening(cls, x):
+        """The one under which x (N, D) has mean 0 and covariance I: W W^T = (covariance of x)^-1.
+
+        ValueError where the covariance is singular to working precision."""
+        f, x, (N, D) = cls(x.shape[1]), xp.asarray(x), x.shape
+        mu = x.mean(axis=0)
+        try:
+            L = xp.linalg.cholesky((x - mu).T @ (x - mu) / N)
+            W = xp.linalg.inv(L).T
+        except numpy.linalg.LinAlgError:
+            W = xp.full((D, D), math.nan)
+        if not xp.isfinite(W).all():
+            raise ValueError(f"whitening: the covariance of x {x.shape} is singular; needs more than "
+                             "D examples, and no number that is constant or follows from others")
+        f.W.data, f.b.data = W, -(mu @ W)
+        return f
+
+
+def gaussian(x):
+    """The full-covariance Gaussian of largest likelihood on x (N, D), in closed form: a Flow."""
+    return Flow(x.shape[1], [InvertibleLinear.whitening(x)])
+
+
+def _channels_last(x):
+    return x if x.ndim == 2 else x.transpose(0, 2, 3, 1)
+
+
+def _channels_first(x):
+    return x if x.ndim == 2 else x.transpose(0, 3, 1, 2)
+
+
+def _per_channel(v, x):
+    """(C,) to broadcast against x (B, C) or (B, C, H, W)"""
+    return v.reshape((-1,) + (1,) * (x.ndim - 2))
+
+
+def _places(x):
+    """How often a channel occurs in an example: once in a vector, H W times in an image."""
+    return math.prod(x.shape[2:])
+
+
+def _for_all(x, logdet):
+    """A logdet that does not depend on x, for each example: (B,)"""
+    return broadcast_to(logdet.reshape(1), (len(x),))
+
+
+# --- a diagonal matrix ----------------------------------------------------------------------------
+
+class ActNorm(Bijection):
+    """z = (x - b) e^s, b and s (C,) for each channel, logdet = H W sum(s).
+
+    The first batch seen while training sets b and s, so that there z has mean 0 and variance 1;
+    from then on they are weights as others. Source: Kingma & Dhariwal 2018, section 3.1."""
+
+    def __init__(self, C):
+        check_sizes("ActNorm", C=C)
+        self.b, self.s = init.constant((C,)), init.constant((C,))
+        self.started = Tensor(xp.zeros(1, dtype="float32"))
+
+    def forward(self, x):
+        if self.training and not self.started.data:
+            self._start(x.data if isinstance(x, Tensor) else x)
+        z = (x - _per_channel(self.b, x)) * _per_channel(exp(self.s), x)
+        return z, _for_all(x, sum(self.s) * _places(x))
+
+    def inverse(self, z):
+        return z * _per_channel(exp(-self.s), z) + _per_channel(self.b, z)
+
+    def _start(self, x):
+        axes = (0, *range(2, x.ndim))
+        self.b.data[...] = x.mean(axis=axes)
+        self.s.data[...] = -xp.log(x.std(axis=axes) + 1e-6)
+        self.started.data[...] = 1
+
+
+class BatchNorm(Bijection):
+    """z = (x - mu) / sqrt(var + eps) e^s + b, logdet = H W sum(s - ln(var + eps) / 2), per channel.
+
+    While training mu and var are the batch's, and running averages follow them; logdet counts them
+    as constants, so log_prob is that of a density only in eval mode, where the running averages
+    take their place. So they do in inverse.
+    Source: Dinh et al. 2017, section 3.7; Papamakarios et al. 2017, eqs. 20 to 22."""
+
+    def __init__(self, C, momentum=0.1, eps=1e-5):
+        check_sizes("BatchNorm", C=C)
+        self.b, self.s = init.constant((C,)), init.constant((C,))
+        self.mean, self.var = (Tensor(xp.full(C, value, dtype="float32")) for value in (0, 1))
+        self.momentum, self.eps = momentum, eps
+
+    def forward(self, x):
+        mu, v = self._moments(x) if self.training else (self.mean.data, self.var.data)
+        n = (x - _per_channel(mu, x)) / _per_channel(sqrt(v + self.eps), x)
+        z = n * _per_channel(exp(self.s), x) + _per_channel(self.b, x)
+        return z, _for_all(x, sum(self.s - 0.5 * log(v + self.eps)) * _places(x))
+
+    def inverse(self, z):
+        n = (z - _per_channel(self.b, z)) * _per_channel(exp(-self.s), z)
+        return n * _per_channel(sqrt(self.var.data + self.eps), z) + _per_channel(self.mean.data, z)
+
+    def _moments(self, x):
+        if len(x) * _places(x) < 2:
+            raise ValueError(f"BatchNorm: a batch of shape {tuple(x.shape)} has one value per channel "
+                             "and so no variance; use more examples, or eval()")
+        axes = (0, *range(2, x.ndim))
+        moments = mean(x, axes), var(x, axes)
+        for running, new in zip((self.mean, self.var), moments):
+            new = new.data if isinstance(new, Tensor) else new
+            running.data += self.momentum * (new - running.data)
+        return moments
+
+
+# --- rank one -------------------------------------------------------------------------------------
+
+class Planar(Bijection):
+    """z = x + u tanh(a),   a = x . w + b,   logdet = ln |1 + (1 - tanh^2 a) w . u|.
+
+    It is a bijection while w . u > -1; so u is moved along w until w . u = softplus(w . v) - 1, v
+    the weights. The inverse solves one equation in the number a for each example: by bisection, and
+    one step of Newton's method at the solution, through which the gradient is that of the inverse.
+    Source: Rezende & Mohamed 2015, eqs. 10 to 12 and appendix A.1."""
+
+    def __init__(self, D):
+        check_sizes("Planar", D=D)
+        self.w, self.v = init.normal((D, 1), D ** -0.5), init.normal((D, 1), D ** -0.5)
+        self.b = init.constant((1,))
+
+    def _u(self):
+        """u (D, 1), and w . u (1, 1)"""
+        wv = matmul(self.w.T, self.v)
+        wu = softplus(wv) - 1
+        return self.v + (wu - wv) * self.w / sum(self.w * self.w), wu
+
+    def forward(self, x):
+        (u, wu), y = self._u(), tanh(linear(x, self.w, self.b))
+        return x + y * u.T, log(1 + (1 - y * y) * wu).reshape(-1)
+
+    def inverse(self, z):
+        (u, wu), target = self._u(), linear(z, self.w, self.b)      # a + w . u tanh(a) = target
+        reach, values = xp.abs(_values(wu)), _values(target)
+        low, high = values - reach, values + reach
+        for _ in range(60):
+            a = (low + high) / 2
+            below = a + _values(wu) * xp.tanh(a) < values
+            low, high = xp.where(below, a, low), xp.where(below, high, a)
+        y = xp.tanh(a)
+        a = a - (a + wu * y - target) / (1 + wu * (1 - y * y))
+        return z - tanh(a) * u.T
+
+
+def _values(x):
+    return x.data if isinstance(x, Tensor) else x
+
+
+# --- triangular, by a mask ------------------------------------------------------------------------
+
+class Coupling(Bijection):
+    """z = x where the mask is 1, x e^s + t where it is 0;   s, t = net(mask x),   logdet = sum s.
+
+    The Jacobian is triangular, and the net need not be inverted: it sees only what stays.
+    net gives twice the channels of x, (s, t), or with affine=False the channels of x: then s = 0
+    and no volume changes. s is a tanh times a learned factor.
+    Source: Dinh et al. 2015 (NICE), section 3.2; Dinh et al. 2017 (RealNVP), eqs. 7 to 9."""
+
+    def __init__(self, mask, net, affine=True):
+        self.keep, self.net = xp.asarray(mask, dtype="float32"), net
+        self.change = 1 - self.keep
+        self.most = init.constant(self.keep.shape, 1.0) if affine else None
+
+    def _s_t(self, x):
+        y = self.net(x * self.keep)
+        if self.most is None:
+            return None, y * self.change
+        s, t = split(y, 2, axis=1)
+        return tanh(s) * (self.most * self.change), t * self.change
+
+    def forward(self, x):
+        s, t = self._s_t(x)
+        if s is None:
+            return x + t, xp.zeros(len(x), x.dtype)
+        return x * exp(s) + t, sum(s, tuple(range(1, x.ndim)))
+
+    def inverse(self, z):
+        s, t = self._s_t(z)
+        return z - t if s is None else (z - t) * exp(-s)
+
+
+def alternating(D, first):
+    """The mask 1, 0, 1, 0, ... or, with first = 0, 0, 1, 0, 1, ... of D numbers"""
+    if D < 2:
+        raise ValueError(f"alternating: D is {D}; a coupling needs a number that stays and one that "
+                         "changes, so D of at least 2")
+    return xp.asarray((numpy.arange(D) + first) % 2, dtype="float32")
+
+
+def coupling_flow(D, n=8, hidden=(64, 64), affine=True):
+    """RealNVP on vectors, or NICE without affine: n couplings that take turns, behind an ActNorm.
+
+    Each starts as the identity: its net's last layer is 0."""
+    layers = [ActNorm(D)]
+    for i in range(n):
+        net = mlp((D, *hidden, 2 * D if affine else D), relu)
+        net[-1].W.data *= 0
+        net[-1].b.data *= 0
+        layers.append(Coupling(alternating(D, i % 2), net, affine))
+    return Flow(D, layers)
