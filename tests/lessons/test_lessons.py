@@ -39,24 +39,29 @@ class TestEach:
         assert lines[0].startswith(f'"""Lesson {lesson.name[:2]}: ') and "?" in lines[0]
         assert re.search("[가-힣]", text), "no Korean summary"
         assert "# %%" in text and "\nassert " in text and "What we left out" in text
+        assert "lesson_options(" in text
+
+
+class TestFlags:
+    """All lessons share commands.lesson_options; the tour stands for them."""
 
     @pytest.mark.parametrize("flags, says", [
         (["--no-such-flag"], "unrecognized"), (["--data", "nowhere"], "invalid choice"),
         (["--steps", "0"], "needs 1 or more"), (["--steps", "many"], "invalid"),
         (["--seed", "-1"], "needs 0 or more"), (["--backend", "abacus"], "invalid choice")])
-    def test_a_bad_flag_is_one_sentence(self, lesson, flags, says):
-        done = run(lesson, "--quick", *flags)
+    def test_a_bad_flag_is_one_sentence(self, flags, says):
+        done = run(LESSONS[0], "--quick", *flags)
         assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr
 
     @pytest.mark.skipif(importlib.util.find_spec("cupy") is not None, reason="CuPy is installed")
-    def test_a_missing_gpu_is_one_sentence(self, lesson):
-        done = run(lesson, "--quick", "--backend", "cupy")
+    def test_a_missing_gpu_is_one_sentence(self):
+        done = run(LESSONS[0], "--quick", "--backend", "cupy")
         assert done.returncode == 2 and "pip install cupy" in done.stderr
         assert "Traceback" not in done.stderr
 
-    def test_a_folder_that_cannot_be_written_is_one_sentence(self, lesson, tmp_path):
+    def test_a_folder_that_cannot_be_written_is_one_sentence(self, tmp_path):
         (tmp_path / "file").write_text("")
-        done = run(lesson, "--quick", "--out", str(tmp_path / "file"))
+        done = run(LESSONS[0], "--quick", "--out", str(tmp_path / "file"))
         assert done.returncode == 2 and "cannot be written" in done.stderr
         assert "Traceback" not in done.stderr
 
