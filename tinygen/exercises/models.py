@@ -7,7 +7,7 @@ from .. import distributions
 from ..engine import tensor
 from ..models.approximate import mixture, vae
 from ..models.implicit import gan
-from ..models.tractable import flow, made, pixelcnn
+from ..models.tractable import coupling_flow, made, pixelcnn
 from .checking import Case, Exercise, Wrong, named, random
 
 
@@ -168,7 +168,7 @@ COUPLING = Exercise(
          "a triangle: what stands on its diagonal?",
     stronger="z_b = x_b e^s + t, so x_b = (z_b - t) e^-s. The diagonal holds 1s and e^s: its log "
              "is the sum of s over each example.",
-    solution=(flow.Coupling,))
+    solution=(coupling_flow.Coupling,))
 
 
 # --- 28 to 30: the VAE ----------------------------------------------------------------------------
