@@ -120,7 +120,7 @@ for step in range(steps):
     loss = nll(tensors)
     loss.backward()
     losses.append(float(loss.data))
-    theta = [p - 0.05 * t.grad for p, t in zip(theta, tensors)]
+    theta = [p - 0.02 * t.grad for p, t in zip(theta, tensors)]
 numbers = sum(t.data.size for t in everything(loss))
 print(f"nll {losses[0]:.3f} -> {losses[-1]:.3f} nats per point; {numbers:,} numbers a step")
 

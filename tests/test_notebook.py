@@ -1,0 +1,52 @@
+"""Every lesson opens as a notebook whose cells, run in order, are the lesson."""
+import json
+from pathlib import Path
+
+import pytest
+
+from tinygen import notebook
+
+LESSONS = sorted((Path(__file__).parents[1] / "lessons").glob("[0-9][0-9]_*.py"))
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda p: p.stem)
+def test_a_lesson_is_a_valid_notebook(lesson):
+    source = lesson.read_text(encoding="utf-8")
+    made = json.loads(json.dumps(notebook.notebook(source)))
+    assert made["nbformat"] == 4 and len({c["id"] for c in made["cells"]}) == len(made["cells"])
+    assert {c["cell_type"] for c in made["cells"]} == {"markdown", "code"}
+    code = "\n".join("".join(c["source"]) for c in made["cells"] if c["cell_type"] == "code")
+    compile(code, lesson.name, "exec")
+    kept = [line for line in code.splitlines() if line.strip()]
+    assert kept == [line for line in source.split('"""', 2)[2].splitlines()
+                    if line.strip() and not line.startswith("# %%")]
+
+
+def test_cells_run_in_order(tmp_path, monkeypatch, capsys):
+    """As a notebook server does it: every cell in turn, in one namespace."""
+    lesson = next(p for p in LESSONS if p.stem.startswith("07"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["notebook"])
+    names = {"__name__": "__main__"}
+    for cell in notebook.notebook(lesson.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+    assert "derivative 3" in capsys.readouterr().out and list(tmp_path.glob("out/*.png"))
+
+
+def test_the_command_writes_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["notebook", str(LESSONS[0])])
+    assert notebook.main() == 0
+    first = (tmp_path / f"{LESSONS[0].stem}.ipynb").read_text(encoding="utf-8")
+    with pytest.raises(SystemExit):
+        notebook.main()
+    assert "exists; move it" in capsys.readouterr().err
+    assert (tmp_path / f"{LESSONS[0].stem}.ipynb").read_text(encoding="utf-8") == first
+
+
+def test_no_file_is_one_sentence(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["notebook", str(tmp_path / "none.py")])
+    with pytest.raises(SystemExit):
+        notebook.main()
+    assert "none.py" in capsys.readouterr().err
