@@ -5,9 +5,9 @@ Nothing. Library code calls arrays by `xp`, which is NumPy or CuPy; the same sou
     python lessons/12_numpy_to_cupy.py                   on the CPU
     python lessons/12_numpy_to_cupy.py --backend cupy    on a GPU (pip install .[gpu])
 
-What it gains depends on size. An array operation on a GPU costs a launch of some 5 to 10 us, whatever
-its size; a CPU pays about 1 us. In return a GPU does some hundred times more arithmetic a second. So
-small layers gain nothing on a GPU, and large ones much. This lesson counts launches and work.
+What it gains depends on size. An array operation on a GPU costs a launch of some 5 to 10 us, of
+whatever size; a CPU pays about 1 us. In return a GPU does some hundred times more arithmetic a
+second. So small layers gain nothing on a GPU, and large ones much. Here both are counted.
 
 Changed since lesson 11: nothing, which is the point
 

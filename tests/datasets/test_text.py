@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tinygen.datasets.text import (Vocabulary, contexts, padded, read_names, read_text,
-                                   split_names, windows)
+                                   split_names, unpadded, windows)
 
 NAMES = ["ab", "c", "bca"]
 
@@ -161,6 +161,10 @@ def test_padded_frames_each_name(framed):
     assert [framed.decode(row) for row in y] == ["ab..", "c...", "bca."]
     assert mask.tolist() == [[1, 1, 1, 0], [1, 1, 0, 0], [1, 1, 1, 1]]
     assert x.dtype == np.int64 and mask.dtype == np.float32
+
+
+def test_unpadded_gives_the_names_back(framed):
+    assert unpadded(padded(NAMES, framed)[1], framed) == list(NAMES)
 
 
 @pytest.mark.parametrize("make", [lambda n, v: contexts(n, v, 2), padded])

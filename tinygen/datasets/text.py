@@ -144,6 +144,11 @@ def padded(names, vocabulary):
     return both[:, :-1], both[:, 1:], mask.astype(np.float32)
 
 
+def unpadded(ids, vocabulary):
+    """Rows of ids (N, T), each up to its first boundary -> a list of names: padded, undone."""
+    return [vocabulary.decode(row).split(vocabulary.boundary)[0] for row in ids]
+
+
 def _check(names, vocabulary):
     """Names can be framed: there are some, none empty, none with the boundary inside."""
     if vocabulary.boundary is None:
