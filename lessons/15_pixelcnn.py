@@ -1,12 +1,12 @@
 """Lesson 15: what does a convolution miss that a dense network sees, and what does it gain?
 
 A picture looks alike in every corner, so PixelCNN uses one kernel everywhere: few weights, learned
-from every pixel at once. The kernel's later taps are masked, so that a pixel sees only those before it.
-But a stack of such kernels never sees some pixels above and to the right: the blind spot. The gated
+from every pixel at once. The kernel's later taps are masked: a pixel sees only those before it. But
+a stack of such kernels never sees some pixels above and to the right: the blind spot. The gated
 PixelCNN sees them by a second stack of layers, for the rows above.
 
 Changed since lesson 14: weights are shared between places; pictures keep their two axes
-- dependency maps on a 5 x 5 picture show the blind spot, and that the gated network has none
+- dependency maps on an 8 x 8 picture show the blind spot, and that the gated network has none
 - sampling remembers every activation, and computes only what a new pixel changes
 
     python lessons/15_pixelcnn.py       about a minute on two cores
@@ -30,11 +30,11 @@ from tinygen.training import Progress, fit
 
 args = lesson_options("PixelCNN, its blind spot, and the gated one.")
 rng = np.random.default_rng(args.seed)
-small = {"plain": PixelCNN(5, channels=32, layers=4, kernels=(3, 3)),
-         "gated": GatedPixelCNN(5, channels=16, layers=5, kernels=(3, 3))}
-pictures = (rng.random((4, 25)) < 0.5).astype("float32")
+small = {"plain": PixelCNN(8, channels=32, layers=6, kernels=(3, 3)),
+         "gated": GatedPixelCNN(8, channels=16, layers=8, kernels=(3, 3))}
+pictures = (rng.random((4, 64)) < 0.5).astype("float32")
 maps = {name: evaluation.dependency_map(model, pictures) for name, model in small.items()}
-before = np.tri(25, k=-1, dtype=bool)
+before = np.tri(64, k=-1, dtype=bool)
 for name, m in maps.items():
     blind = (before & (m == 0)).sum()
     print(f"{name}: {(m[~before] > 0).sum()} leaks, {blind} of {before.sum()} allowed are blind")
@@ -74,10 +74,10 @@ samples = {name: tg.to_numpy(m.sample(n)) for name, m in models.items()}
 
 # %% The picture: what the pixel in the last row's middle sees; samples; curves
 fig, axes = plotting.figure(1, 5, (16, 3.6))
-target = 22                                         # row 4, column 2 of the 5 x 5 picture
+target = 8 * 7 + 2                                  # row 7, column 2
 for ax, (name, m) in zip(axes[0], maps.items()):
-    sees = (m[target] > 0).astype(float).reshape(5, 5)
-    sees[4, 2] = 0.5
+    sees = (m[target] > 0).astype(float).reshape(8, 8)
+    sees[7, 2] = 0.5
     ax.imshow(sees, cmap="Blues", vmin=0, vmax=1)
     ax.set(title=f"{name}: what the grey pixel sees", xticks=[], yticks=[])
 for ax, (name, x) in zip(axes[0, 2:], samples.items()):

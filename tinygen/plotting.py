@@ -46,8 +46,8 @@ def curve(ax, values, label, color=None, window=50):
     steps = numpy.arange(1, len(values) + 1)
     window = max(1, min(window, len(values) // 4))
     smooth = numpy.convolve(values, numpy.ones(window) / window, mode="valid")
-    ax.plot(steps, values, color=color, alpha=0.2, linewidth=0.6)
-    ax.plot(steps[window - 1:], smooth, color=color, linewidth=1.6, label=label)
+    line, = ax.plot(steps[window - 1:], smooth, color=color, linewidth=1.6, label=label)
+    ax.plot(steps, values, color=line.get_color(), alpha=0.2, linewidth=0.6)
 
 
 def floor_line(ax, value, label):
@@ -62,5 +62,33 @@ def dependency_map(ax, strength, title=None):
                   interpolation="nearest")
     ax.set_xlabel("input: x_j")
     ax.set_ylabel("output: what the model says of x_i")
+    if title:
+        ax.set_title(title, fontsize=10)
+
+
+def traversal(ax, decode, z, shape, units=None, span=3.0, steps=9, title=None):
+    """decode(z) with one z_i moved from -span to span: a row for each i in `units`, or for all.
+
+    z (Z,);   decode: codes (n, Z) -> pictures (n, H*W) in [0, 1], shape (H, W)"""
+    units = range(len(z)) if units is None else units
+    rows = [numpy.repeat(z[None], steps, 0) for _ in units]
+    for i, row in zip(units, rows):
+        row[:, i] = numpy.linspace(-span, span, steps)
+    images(ax, decode(numpy.concatenate(rows)), shape, steps, title)
+
+
+def interpolation(ax, decode, starts, ends, shape, steps=9, title=None):
+    """decode((1 - t) start + t end), t from 0 to 1: a row for each pair of codes (n, Z)."""
+    t = numpy.linspace(0, 1, steps, dtype=starts.dtype)[:, None]
+    paths = (1 - t) * starts[:, None] + t * ends[:, None]                       # (n, steps, Z)
+    images(ax, decode(paths.reshape(-1, starts.shape[1])), shape, steps, title)
+
+
+def codebook_usage(ax, share, title=None):
+    """A bar for each code's share (K,), the most used first, beside 1 / K, an even use."""
+    ax.bar(numpy.arange(len(share)), numpy.sort(share)[::-1], width=1.0)
+    floor_line(ax, 1 / len(share), "even use")
+    ax.set_xlabel("code, by use")
+    ax.set_ylabel("share")
     if title:
         ax.set_title(title, fontsize=10)

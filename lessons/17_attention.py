@@ -1,0 +1,123 @@
+"""Lesson 17: what if every letter could ask all letters before it?
+
+A state handed from letter to letter must hold all that may ever matter. Attention looks it up
+instead: each place t asks a question q_t, each earlier place s offers a key k_s and a value v_s:
+
+    y_t = sum over s <= t of p_ts v_s,      p_t = softmax(q_t . k_s / sqrt(d)):  a weighted average
+
+A Transformer is a stack of such layers, each with a small MLP on every place by itself.
+
+Changed since lesson 16: no state; every place is computed at once, and reaches every earlier one
+- causal: the softmax runs over earlier places only (the mask)
+- sampling keeps the keys and values of earlier places: the same numbers, computed once
+
+    python lessons/17_attention.py       about a minute on two cores
+
+어텐션은 상태를 물려주는 대신 필요한 것을 찾아본다. 각 자리는 질문 q를 던지고, 앞선 자리들의 열쇠 k와 맞는 만큼
+값 v를 가져온다. 트랜스포머는 이런 층과 작은 신경망을 번갈아 쌓은 것이다. 뽑을 때는 앞선 k와 v를 기억해 둔다.
+"""
+# %% Attention in five lines of NumPy, and what the mask does
+import numpy as np
+
+import tinygen as tg
+from tinygen import evaluation, nn, plotting
+from tinygen.commands import lesson_options
+from tinygen.datasets.batches import Endless
+from tinygen.datasets.known import Words
+from tinygen.datasets.text import Vocabulary, padded, unpadded
+from tinygen.models.tractable.recurrent import RecurrentLM
+from tinygen.models.tractable.transformer import Transformer
+from tinygen.optim import Adam, cosine
+from tinygen.training import Progress, fit
+
+args = lesson_options("Attention, a small Transformer, and its memory.")
+rng = np.random.default_rng(args.seed)
+
+
+def attention(q, k, v):
+    """q, k, v (T, d) -> y (T, d), and the weights p (T, T)"""
+    scores = q @ k.T / np.sqrt(q.shape[1])
+    scores[np.triu_indices(len(q), 1)] = -np.inf            # place t may not ask places after it
+    p = np.exp(scores - scores.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    return p @ v, p
+
+
+q, k, v = rng.normal(size=(3, 6, 4))
+y, p = attention(q, k, v)
+ours = tg.to_numpy(tg.attention(*(a[None, None] for a in (q, k, v)), np.triu(
+    np.full((6, 6), -1e9), 1)))[0, 0]
+print(f"each row of p adds up to {p.sum(1).round(6)[0]}, nothing above the diagonal: "
+      f"{np.triu(p, 1).max():.0f}; tinygen.attention differs by {abs(y - ours).max():.0e}")
+
+# %% A Transformer and a GRU on the same names
+world = Words()
+vocabulary = Vocabulary(world.alphabet, boundary=".")
+V, floor = len(vocabulary), world.entropy()[0]
+train = padded(world.sample(2000 if args.quick else 20_000, rng), vocabulary)[1]
+names = list(world.support)[:: 200 if args.quick else 6]
+log_p, everything = world.log_prob(names), padded(names, vocabulary)[1]
+longest = max(len(n) for n in world.support) + 1
+models = {"GRU": RecurrentLM(V, nn.GRUCell, 24, 96),
+          "Transformer": Transformer(V, longest, layers=2, heads=4, width=64, start=0, end=0)}
+steps, histories, rows = args.steps or (10 if args.quick else 500), {}, []
+for name, model in models.items():
+    rate = cosine(1e-2 if name == "GRU" else 3e-3, steps, warmup=min(40, steps // 2))
+    goals = [("nll", model.loss, Adam(model.parameters(), rate))]
+    histories[name] = fit(model, Endless(train, 128, rng), steps, goals, report=Progress(name),
+                          clip=1.0)["nll"]
+    with tg.no_grad():
+        log_q = np.concatenate([tg.to_numpy(model.log_prob(everything[i:i + 500]))
+                                for i in range(0, len(everything), 500)])
+    weight = np.exp(log_p) / np.exp(log_p).sum()
+    drawn = unpadded(tg.to_numpy(model.sample(200)), vocabulary)
+    rows.append([name, sum(w.size for w in model.parameters()), float(weight @ (log_p - log_q)),
+                 np.mean([n in world.support for n in drawn]), " ".join(drawn[:3])])
+print(f"floor H(p_data) {floor:.3f} nats per name")
+print(evaluation.table(["model", "weights", "KL, nats", "possible", "samples"], rows))
+
+# %% Who sees whom: every place every earlier one, at full strength from the first layer on
+model = models["Transformer"]
+ids = everything[:8, :12]
+strength = evaluation.dependency_map(model, np.eye(V, dtype="float32")[ids])
+before = np.tri(12, k=-1, dtype=bool)
+print(f"{(strength[~before] > 0).sum()} leaks, {(strength[before] == 0).sum()} dependencies dead")
+
+# %% Memory: the same logits, each place computed once
+memory, x = {}, everything[:64, :12]
+with tg.no_grad():
+    whole = tg.to_numpy(model(x))
+    pieces = np.concatenate([tg.to_numpy(model(x[:, t:t + 1], memory)) for t in range(12)], 1)
+print(f"logits with the memory differ by {abs(whole - pieces).max():.0e} from those without")
+
+# %% Which earlier letters does a place ask? The first layer's weights of attention, for one name
+block, name = model.blocks[0], "kimhayeon"
+with tg.no_grad():
+    here = np.concatenate([[0], vocabulary.encode(name)])[None]
+    h = model.token(here) + model.position[:here.shape[1]]
+    q, k, v = (tg.to_numpy(a)[0].reshape(-1, 4, 16).swapaxes(0, 1)
+               for a in tg.split(block.attention.qkv(block.norm1(h)), 3, axis=2))
+heads = [attention(q[i], k[i], v[i])[1] for i in range(4)]
+
+# %% The picture
+fig, axes = plotting.figure(1, 5, (17, 3.8))
+for i, (ax, w) in enumerate(zip(axes[0], heads)):
+    ax.imshow(w, cmap="Blues", vmin=0, vmax=1)
+    letters = list("." + name)
+    ax.set_xticks(range(len(letters)), letters)
+    ax.set_yticks(range(len(letters)), letters)
+    ax.set(title=f"head {i + 1}: row asks column", xlabel="key: earlier letter", ylabel="question")
+for label, losses in histories.items():
+    plotting.curve(axes[0, 4], losses, label)
+plotting.floor_line(axes[0, 4], floor, "floor H(p_data)")
+axes[0, 4].set(xlabel="step", ylabel="nll, nats per name", ylim=(9.5, 18), title="learning")
+axes[0, 4].legend(fontsize=8)
+print("figure:", plotting.save(fig, args.out, "17_attention.png", args.show))
+
+# %% The promise of this lesson
+assert abs(y - ours).max() < 1e-12 and abs(whole - pieces).max() < 1e-3
+assert not (strength[~before] > 0).any() and (strength[before] > 0).all()
+assert args.quick or args.steps or rows[1][2] < 1.0
+
+# %% What we left out: tokens larger than letters, positions that are not learned, and scale.
+# python -m tinygen.reproduce P10 trains one on plays. Exercises: ex16_attention, ex10_layer_norm.
