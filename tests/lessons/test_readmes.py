@@ -1,0 +1,43 @@
+"""Both texts about the lessons keep in step with the lessons, the exercises and each other."""
+import re
+from pathlib import Path
+
+import tinygen
+from tinygen.exercises import EXERCISES
+
+LESSONS = Path(__file__).parents[2] / "lessons"
+PACKAGE = Path(tinygen.__file__).parent
+ENGLISH, KOREAN = ((LESSONS / name).read_text("utf-8") for name in ("README.md", "README.ko.md"))
+
+
+def rows(text):
+    return [[cell.strip() for cell in line.strip("|").split("|")]
+            for line in text.splitlines() if line.startswith("| ")]
+
+
+def test_every_lesson_has_a_row_with_its_question():
+    names = sorted(p.name for p in LESSONS.glob("[0-9][0-9]_*.py"))
+    for text in (ENGLISH, KOREAN):
+        assert re.findall(r"\]\((\d\d_\w+\.py)\)", text) == names
+    for name in names:
+        question = (LESSONS / name).read_text("utf-8").splitlines()[0].split(": ", 1)[1]
+        assert question in ENGLISH, name
+
+
+def test_both_have_the_same_symbols_numbers_and_places():
+    glossary = [[r for r in rows(text) if len(r) == 4] for text in (ENGLISH, KOREAN)]
+    assert glossary[0][1:] == glossary[1][1:] and len(glossary[0]) > 25
+    numbers = [re.findall(r"\d+", text.split("## ")[0].split("|---|")[0]) for text in (ENGLISH, KOREAN)]
+    assert numbers[0] == numbers[1]
+    assert f"{len(EXERCISES)} exercises" in ENGLISH and f"{len(EXERCISES)}개" in KOREAN
+
+
+def test_what_the_glossary_points_to_exists():
+    for _, _, _, place in [r for r in rows(ENGLISH) if len(r) == 4][1:]:
+        for path in re.findall(r"[\w/]+\.py|models/$", place):
+            root = LESSONS.parent if path.startswith("lessons/") else PACKAGE
+            assert (root / path).exists(), path
+        name = place.rpartition(": ")[2].split(".")[-1] if ": " in place else None
+        if name:
+            file = PACKAGE / place.split(":")[0]
+            assert all(n.strip() in file.read_text("utf-8") for n in name.split(",")), place
