@@ -3,6 +3,7 @@ import numpy
 
 from ..engine.backend import to_numpy, xp
 from ..engine.convolution import conv2d, conv_transpose2d
+from ..engine.shaping import concatenate, expand_dims
 from . import init
 from .linear import check_sizes
 from .module import Module
@@ -15,7 +16,7 @@ class Conv2d(Module):
     Starts with W, b ~ U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
 
     def __init__(self, n_in, n_out, size, stride=1, padding=0, dilation=1, groups=1, bias=True):
-        kh, kw = _check("Conv2d", n_in, n_out, size, groups)
+        kh, kw = _check(type(self).__name__, n_in, n_out, size, groups)
         self.W = init.fan_in_uniform((n_out, n_in // groups, kh, kw))
         self.b = init.fan_in_uniform((n_out,), n_in // groups * kh * kw) if bias else None
         self.settings = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
@@ -59,6 +60,31 @@ class MaskedConv2d(Conv2d):
 
     def forward(self, x):
         return conv2d(x, self.W * self.mask, self.b, **self.settings)
+
+
+class CausalConv1d(Conv2d):
+    """y_t = b + sum_i W_i x_{t - dilation (size - 1 - i)}, i = 0 .. size - 1, x being 0 before it
+    starts: y_t depends on nothing after t.   (B, n_in, T) -> (B, n_out, T)
+
+    memory: what a sequence given in pieces needs of earlier ones, see attention.py.
+    W (n_out, n_in / groups, 1, size). Source: van den Oord et al. 2016, WaveNet, section 2.1."""
+
+    def __init__(self, n_in, n_out, size, dilation=1, groups=1, bias=True):
+        check_sizes("CausalConv1d", size=size, dilation=dilation)
+        super().__init__(n_in, n_out, (1, size), dilation=(1, dilation), groups=groups, bias=bias)
+        self.before = dilation * (size - 1)     # as many earlier x as a y depends on
+
+    def forward(self, x, memory=None):
+        if x.ndim != 3:
+            raise ValueError(f"CausalConv1d: x has shape {x.shape}; needs (B, n_in, T)")
+        B, C, T = x.shape
+        past = xp.zeros((B, self.before, C), x.dtype).swapaxes(1, 2)    # channels last, as conv2d's
+        if memory is not None:
+            past = memory.get(self, past)
+        x = concatenate([past, x], axis=2)
+        if memory is not None:
+            memory[self] = x[:, :, T:]
+        return conv2d(expand_dims(x, 2), self.W, self.b, **self.settings).squeeze(2)
 
 
 def _check(layer, n_in, n_out, size, groups):
