@@ -8,9 +8,11 @@ import pytest
 
 import tinygen as tg
 from tinygen import gradcheck
-from tinygen.distributions import Bernoulli, Categorical, Normal
+from tinygen.distributions import (Bernoulli, Categorical, DiscretizedLogistic, LogisticMixture,
+                                   Normal)
 from tinygen.engine import backend
 from tinygen.engine.backend import to_numpy, xp
+from tinygen.evaluation import bits_per_dim
 
 N = 100_000
 MU, LOGVAR = np.array([0.3, -2.0, 5.0]), np.array([0.0, -1.5, 1.2])
@@ -283,6 +285,98 @@ def test_numbers_serve_as_parameters():
     assert Bernoulli(0).sample(3).shape == (3,)
 
 
+# --- discretized logistics ------------------------------------------------------------------------
+
+CENTRES = np.array([-40.0, 0.0, 17.3, 128.0, 254.9, 300.0])
+LOG_S = np.array([2.0, -4.0, 0.5, 6.0, -1.0, 3.0])
+
+
+def logistic(dtype="float64", levels=256):
+    return DiscretizedLogistic(*arrays(CENTRES, LOG_S, dtype=dtype), levels=levels)
+
+
+def mixture(dtype="float64", levels=256):
+    """Two elements, three parts each."""
+    parameters = np.array([0.5, -1.0, 2.0, 0, 0, -3]), CENTRES, LOG_S
+    return LogisticMixture(*arrays(*(a.reshape(2, 3) for a in parameters), dtype=dtype),
+                           levels=levels)
+
+
+def probabilities(p):
+    """(levels, *shape)"""
+    x = np.arange(p.levels).reshape(-1, *[1] * len(p.shape))
+    return np.exp(to_numpy(p.log_prob(xp.asarray(x))))
+
+
+@pytest.mark.parametrize("make", [logistic, mixture])
+@pytest.mark.parametrize("levels", [2, 3, 256])
+def test_probabilities_of_all_levels_sum_to_one(make, levels):
+    np.testing.assert_allclose(probabilities(make(levels=levels)).sum(0), 1, rtol=1e-12)
+    np.testing.assert_allclose(probabilities(make("float32", levels)).sum(0), 1, rtol=2e-6)
+
+
+def test_a_level_has_the_logistic_density_over_its_unit_and_the_ends_have_the_tails():
+    edges = np.concatenate([[-np.inf], np.arange(255) + 0.5, [np.inf]])[:, None]
+    with np.errstate(over="ignore"):
+        want = np.diff(sigmoid((edges - CENTRES) / np.exp(LOG_S)), axis=0)
+    np.testing.assert_allclose(probabilities(logistic()), want, rtol=1e-9, atol=1e-13)
+    np.testing.assert_allclose(probabilities(logistic("float32")), want, rtol=2e-4, atol=1e-9)
+
+
+def test_float32_holds_where_the_difference_of_sigmoids_would_be_0():
+    """Far out P is e^-|b| (e^w - 1), and very wide the density 1 / 4s."""
+    far = DiscretizedLogistic(*arrays(0.0, 0.0))
+    np.testing.assert_allclose(float(far.log_prob(200)), -199.5 + np.log1p(-np.exp(-1)), rtol=1e-6)
+    wide = DiscretizedLogistic(*arrays(128.0, 14.0))
+    np.testing.assert_allclose(float(wide.log_prob(128)), -14 - np.log(4), rtol=1e-6)
+    mu, log_s = (tg.tensor(a, requires_grad=True) for a in ([1e4, -1e4, 128.0], [-7.0, -7.0, -7.0]))
+    y = DiscretizedLogistic(mu, log_s).log_prob(xp.asarray([3, 200, 128]))
+    y.sum().backward()
+    assert all(np.isfinite(to_numpy(a)).all() for a in (y, mu.grad, log_s.grad))
+    assert abs(y[2].item()) < 1e-6
+
+
+def test_a_mixture_is_the_weighted_sum_of_its_parts():
+    p = mixture()
+    parts = probabilities(logistic()).reshape(256, 2, 3)
+    want = (softmax(np.array([[0.5, -1.0, 2.0], [0, 0, -3]])) * parts).sum(-1)
+    np.testing.assert_allclose(probabilities(p), want, rtol=1e-12)
+
+
+@pytest.mark.parametrize("make", [logistic, mixture])
+def test_levels_are_drawn_by_their_probabilities(make):
+    p = make("float32", levels=4) if make is mixture else DiscretizedLogistic(*arrays(
+        [0.2, 2.0, 9.0], [0.0, 0.5, 2.0]), levels=4)
+    x = to_numpy(p.sample(N))
+    assert x.shape == (N, *p.shape) and x.dtype == "float32"
+    for level, want in enumerate(probabilities(p)):
+        assert (want > 0).all()
+        near(x == level, want)
+
+
+@pytest.mark.parametrize("make", [logistic, mixture])
+def test_entropy_kl_and_gradients_of_levels(make):
+    p = make(levels=6)
+    x = xp.asarray(np.arange(np.prod(p.shape)) % 6).reshape(p.shape)
+    family, parts = type(p), p if make is logistic else p.parts
+    values = [parts.mu, parts.log_s * 0.1 + 1]
+    values = values if make is logistic else [p.logits, *values]
+    p, q = family(*values, levels=6), family(*(v + 0.3 for v in values), levels=6)
+    P, Q = probabilities(p), probabilities(q)
+    np.testing.assert_allclose(to_numpy(p.entropy()), -(P * np.log(P)).sum(0), atol=1e-14)
+    np.testing.assert_allclose(to_numpy(p.kl(q)), (P * np.log(P / Q)).sum(0), atol=1e-14)
+    assert gradcheck(lambda *a: family(*a, levels=6).log_prob(x), *values)
+    assert gradcheck(lambda *a: family(*a, levels=6).entropy(), *values)
+
+
+def test_uniform_levels_are_8_bits_and_scaling_costs_ln_256():
+    """C10: bits/dim = (nll / D + ln 256) / ln 2, nll of data scaled to [0, 1]."""
+    uniform, D = Categorical(*arrays(np.zeros(256), dtype="float64")), 784
+    assert bits_per_dim(D * float(uniform.entropy()), D) == pytest.approx(8, rel=1e-12)
+    nll_scaled = 0.0                                            # the density of U(0, 1)^D is 1
+    assert bits_per_dim(nll_scaled + D * np.log(256), D) == pytest.approx(8, rel=1e-12)
+
+
 # --- mistakes -------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("mistake, error, message", [
@@ -300,6 +394,12 @@ def test_numbers_serve_as_parameters():
      "kl: a Normal needs another to be compared with, got a Bernoulli"),
     (lambda: pair(Categorical)[0].kl(pair(Bernoulli)[0]), TypeError, "kl: a Categorical"),
     (lambda: pair(Bernoulli)[0].kl(None), TypeError, "kl: a Bernoulli .* got a NoneType"),
+    (lambda: DiscretizedLogistic(0.0, 0.0, levels=1), ValueError, "levels is 1; needs a whole"),
+    (lambda: logistic().log_prob(256), ValueError, "x from 256 to 256; needs whole numbers 0..255"),
+    (lambda: mixture().log_prob(xp.asarray([0.5, 1])), ValueError, "from 0.5 to 1; .* not yet sc"),
+    (lambda: logistic().kl(logistic(levels=9)), ValueError, "256 levels cannot be compared with 9"),
+    (lambda: logistic().kl(mixture()), TypeError, "kl: a DiscretizedLogistic needs another"),
+    (lambda: LogisticMixture(0.0, 0.0, 0.0), ValueError, "LogisticMixture: .* needs an axis of K"),
 ])
 def test_mistakes_are_told_in_one_sentence(mistake, error, message):
     with pytest.raises(error, match=message) as raised:

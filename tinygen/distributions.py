@@ -11,10 +11,10 @@ import math
 
 from .engine import backend
 from .engine.backend import xp
-from .engine.elementwise import exp, sigmoid, softplus
+from .engine.elementwise import exp, log, sigmoid, softplus, tanh
 from .engine.fused import cross_entropy
-from .engine.reductions import log_softmax, sum
-from .engine.shaping import broadcast_to
+from .engine.reductions import log_softmax, logsumexp, sum
+from .engine.shaping import broadcast_to, expand_dims
 from .engine.tensor import Tensor, no_grad
 
 LN_2PI = math.log(2 * math.pi)
@@ -147,3 +147,86 @@ class Categorical:
         _check_family(self, q)
         logp = log_softmax(self.logits)
         return sum(exp(logp) * (logp - log_softmax(q.logits)), -1)
+
+
+class _Levels:
+    """What distributions over x in 0 .. levels - 1 share: sums over all x, on a leading axis."""
+
+    def _log_probs(self):
+        """ln P of every x, (levels, *own shape)"""
+        return self.log_prob(xp.arange(self.levels).reshape(-1, *(1,) * len(self.shape)))
+
+    def entropy(self):
+        logp = self._log_probs()
+        return -sum(exp(logp) * logp, 0)
+
+    def kl(self, q):
+        """sum P (ln P - ln Q)"""
+        _check_family(self, q)
+        if q.levels != self.levels:
+            raise ValueError(f"kl: {self.levels} levels cannot be compared with {q.levels}")
+        logp = self._log_probs()
+        return sum(exp(logp) * (logp - q._log_probs()), 0)
+
+
+class DiscretizedLogistic(_Levels):
+    """P(x) = sigmoid((x + 1/2 - mu) / s) - sigmoid((x - 1/2 - mu) / s), s = e^log_s, x whole
+    numbers 0 .. levels - 1: a logistic density, integrated over the unit around each x. The first x
+    has also what lies below it, the last what lies above. mu and s are in levels; elementwise.
+    Source: Salimans et al. 2017, eq. 2, there with pixels scaled to [-1, 1]."""
+
+    def __init__(self, mu, log_s, levels=256):
+        self.mu = _parameter("DiscretizedLogistic", mu)
+        self.log_s = _parameter("DiscretizedLogistic", log_s)
+        self.shape = _shape("DiscretizedLogistic: mu and log_s", self.mu.shape, self.log_s.shape)
+        if not isinstance(levels, int) or levels < 2:
+            raise ValueError(f"DiscretizedLogistic: levels is {levels!r}; needs a whole number of "
+                             "at least 2")
+        self.levels = levels
+
+    def log_prob(self, x):
+        """-softplus(-b) - softplus(a) + ln(1 - e^-w),   b, a the arguments above, w = b - a = 1/s
+
+        The same number as ln(sigmoid(b) - sigmoid(a)), but no difference of near equals. The last
+        x lacks the term of b, the first that of a, both the third: ln tanh(w/2) + softplus(-w)."""
+        x = xp.asarray(_data(x))
+        if not ((x >= 0) & (x < self.levels) & (x == xp.floor(x))).all():
+            raise ValueError(f"DiscretizedLogistic: x from {float(x.min()):g} to {float(x.max()):g}"
+                             f"; needs whole numbers 0..{self.levels - 1}, not yet scaled")
+        x, above, below = x.astype(self.mu.dtype), x > 0, x < self.levels - 1
+        w = exp(-self.log_s)
+        a, b = (x - 0.5 - self.mu) * w, (x + 0.5 - self.mu) * w
+        inside = log(tanh(0.5 * w)) + softplus(-w)
+        return inside * (above & below) - softplus(-b) * below - softplus(a) * above
+
+    def sample(self, shape=()):
+        """mu + s ln(u / (1 - u)), u uniform, rounded and kept in range"""
+        mu, s = _data(self.mu), exp(_data(self.log_s))
+        u = xp.clip(backend.uniform(_drawn(shape, self.shape), mu.dtype), 1e-7, 1 - 1e-7)
+        return xp.clip(xp.rint(mu + s * (xp.log(u) - xp.log(1 - u))), 0, self.levels - 1)
+
+
+class LogisticMixture(_Levels):
+    """P(x) = sum_k p_k P_k(x), p = softmax(logits), P_k a DiscretizedLogistic(mu_k, log_s_k).
+
+    logits, mu, log_s (..., K), x (...). Source: Salimans et al. 2017, eq. 1."""
+
+    def __init__(self, logits, mu, log_s, levels=256):
+        parts = [_parameter("LogisticMixture", p) for p in (logits, mu, log_s)]
+        shape = _shape("LogisticMixture: logits, mu and log_s", *(p.shape for p in parts))
+        if not shape:
+            raise ValueError("LogisticMixture: logits, mu and log_s are one number each; needs an "
+                             "axis of K parts")
+        self.logits, mu, log_s = (broadcast_to(p, shape) for p in parts)
+        self.parts = DiscretizedLogistic(mu, log_s, levels)
+        self.levels, self.shape = levels, shape[:-1]
+
+    def log_prob(self, x):
+        parts = self.parts.log_prob(expand_dims(xp.asarray(_data(x)), -1))
+        return logsumexp(log_softmax(self.logits) + parts, -1)
+
+    def sample(self, shape=()):
+        """k ~ p, then x ~ P_k"""
+        k = Categorical(self.logits).sample(shape)
+        chosen = expand_dims(k, -1) == xp.arange(self.logits.shape[-1])
+        return (self.parts.sample(shape) * chosen).sum(axis=-1)

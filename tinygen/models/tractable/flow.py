@@ -9,8 +9,8 @@ A ladder. Each rung is a bijection that is richer, or whose determinant is cheap
     InvertibleLinear   a whole matrix: one determinant for all x. With a normal: a full Gaussian
     ActNorm            a diagonal matrix;   BatchNorm: the same, from the moments of the data
     Planar             rank one: the determinant is a dot product
-    Coupling           a triangular Jacobian, by leaving some numbers as they are (NICE, RealNVP)
-    Autoregressive     a triangular Jacobian, by an order: in autoregressive_flow.py
+    Coupling           a triangular Jacobian, by a mask: NICE and RealNVP, in coupling_flow.py
+    Autoregressive     a triangular Jacobian, by an order: MAF and IAF, in autoregressive_flow.py
 
 What only images need is in image_flow.py. Each channel (axis 1) of a vector (B, C) or an image
 (B, C, H, W) is treated alike: InvertibleLinear is also the 1 x 1 convolution of Glow.
@@ -21,12 +21,12 @@ import numpy
 
 from ...distributions import LN_2PI
 from ...engine.backend import normal, xp
-from ...engine.elementwise import exp, log, relu, softplus, sqrt, tanh
+from ...engine.elementwise import exp, log, softplus, sqrt, tanh
 from ...engine.products import linear, matmul
 from ...engine.reductions import mean, sum, var
-from ...engine.shaping import broadcast_to, split
+from ...engine.shaping import broadcast_to
 from ...engine.tensor import Tensor, defvjp, no_grad, primitive
-from ...nn import Module, init, mlp
+from ...nn import Module, init
 from ...nn.linear import check_sizes
 from ..branches import Tractable
 
@@ -89,7 +89,7 @@ class Flow(Tractable):
 
     shape: D, or (C, H, W) for images. layers: the bijections, from x to z. base: p_Z, with
     log_prob(z) and sample(n); the standard normal when not given.
-    Source: Rezende & Mohamed 2015, eq. 5, read from x to z; Dinh et al. 2015, eq. 4."""
+    Source: Rezende & Mohamed 2015, eq. 5, read from x to z."""
 
     def __init__(self, shape, layers, base=None):
         self.shape = tuple(shape) if hasattr(shape, "__iter__") else (shape,)
@@ -109,16 +109,15 @@ class Flow(Tractable):
 
     def sample(self, n):
         with no_grad():
-            x = self.inverse(self.base.sample(n))
-            return x.data if isinstance(x, Tensor) else x
+            return _values(self.inverse(self.base.sample(n)))
 
     def _batch(self, x):
         """x as floats, of the type of the weights unless they are float32 already."""
         x = x if isinstance(x, Tensor) else xp.asarray(x)
         if tuple(x.shape[1:]) != self.shape or not len(x):
             needed = ", ".join(map(str, ("B", *self.shape)))
-            raise ValueError(f"Flow: x has shape {tuple(x.shape)}; needed ({needed}), one example a "
-                             "row and at least one")
+            raise ValueError(f"Flow: x has shape {tuple(x.shape)}; needed ({needed}), one example "
+                             "a row and at least one")
         if x.dtype == "float32":
             return x
         kinds = [p.dtype for p in self.parameters()[:1]] or [x.dtype]
@@ -167,23 +166,28 @@ class InvertibleLinear(Bijection):
         """The one under which x (N, D) has mean 0 and covariance I: W W^T = (covariance of x)^-1.
 
         ValueError where the covariance is singular to working precision."""
-        f, x, (N, D) = cls(x.shape[1]), xp.asarray(x), x.shape
-        mu = x.mean(axis=0)
+        f, x = cls(x.shape[1]), xp.asarray(x)
+        mu, rounding = x.mean(axis=0), x.shape[1] * float(xp.finfo(x.dtype).eps)
+        S = (x - mu).T @ (x - mu) / len(x)
         try:
-            L = xp.linalg.cholesky((x - mu).T @ (x - mu) / N)
-            W = xp.linalg.inv(L).T
+            L = xp.linalg.cholesky(S)       # L_ii^2: the variance of x_i that earlier x leave open
         except numpy.linalg.LinAlgError:
-            W = xp.full((D, D), math.nan)
-        if not xp.isfinite(W).all():
-            raise ValueError(f"whitening: the covariance of x {x.shape} is singular; needs more than "
-                             "D examples, and no number that is constant or follows from others")
-        f.W.data, f.b.data = W, -(mu @ W)
+            L = S * math.nan                # what CuPy gives
+        if not (L.diagonal() ** 2 > rounding * S.diagonal()).all():
+            raise ValueError(f"whitening: the covariance of x {x.shape} is singular; needs more "
+                             "than D examples, and no column that others determine")
+        f.W.data = xp.linalg.inv(L).T
+        f.b.data = -(mu @ f.W.data)
         return f
 
 
 def gaussian(x):
     """The full-covariance Gaussian of largest likelihood on x (N, D), in closed form: a Flow."""
     return Flow(x.shape[1], [InvertibleLinear.whitening(x)])
+
+
+def _values(x):
+    return x.data if isinstance(x, Tensor) else x
 
 
 def _channels_last(x):
@@ -224,7 +228,7 @@ class ActNorm(Bijection):
 
     def forward(self, x):
         if self.training and not self.started.data:
-            self._start(x.data if isinstance(x, Tensor) else x)
+            self._start(_values(x))
         z = (x - _per_channel(self.b, x)) * _per_channel(exp(self.s), x)
         return z, _for_all(x, sum(self.s) * _places(x))
 
@@ -244,7 +248,7 @@ class BatchNorm(Bijection):
     While training mu and var are the batch's, and running averages follow them; logdet counts them
     as constants, so log_prob is that of a density only in eval mode, where the running averages
     take their place. So they do in inverse.
-    Source: Dinh et al. 2017, section 3.7; Papamakarios et al. 2017, eqs. 20 to 22."""
+    Source: Dinh et al. 2017, section 3.7; Papamakarios et al. 2017, appendix B."""
 
     def __init__(self, C, momentum=0.1, eps=1e-5):
         check_sizes("BatchNorm", C=C)
@@ -264,13 +268,12 @@ class BatchNorm(Bijection):
 
     def _moments(self, x):
         if len(x) * _places(x) < 2:
-            raise ValueError(f"BatchNorm: a batch of shape {tuple(x.shape)} has one value per channel "
-                             "and so no variance; use more examples, or eval()")
+            raise ValueError(f"BatchNorm: a batch of shape {tuple(x.shape)} has one value per "
+                             "channel and so no variance; use more examples, or eval()")
         axes = (0, *range(2, x.ndim))
         moments = mean(x, axes), var(x, axes)
         for running, new in zip((self.mean, self.var), moments):
-            new = new.data if isinstance(new, Tensor) else new
-            running.data += self.momentum * (new - running.data)
+            running.data += self.momentum * (_values(new) - running.data)
         return moments
 
 
@@ -310,61 +313,3 @@ class Planar(Bijection):
         y = xp.tanh(a)
         a = a - (a + wu * y - target) / (1 + wu * (1 - y * y))
         return z - tanh(a) * u.T
-
-
-def _values(x):
-    return x.data if isinstance(x, Tensor) else x
-
-
-# --- triangular, by a mask ------------------------------------------------------------------------
-
-class Coupling(Bijection):
-    """z = x where the mask is 1, x e^s + t where it is 0;   s, t = net(mask x),   logdet = sum s.
-
-    The Jacobian is triangular, and the net need not be inverted: it sees only what stays.
-    net gives twice the channels of x, (s, t), or with affine=False the channels of x: then s = 0
-    and no volume changes. s is a tanh times a learned factor.
-    Source: Dinh et al. 2015 (NICE), section 3.2; Dinh et al. 2017 (RealNVP), eqs. 7 to 9."""
-
-    def __init__(self, mask, net, affine=True):
-        self.keep, self.net = xp.asarray(mask, dtype="float32"), net
-        self.change = 1 - self.keep
-        self.most = init.constant(self.keep.shape, 1.0) if affine else None
-
-    def _s_t(self, x):
-        y = self.net(x * self.keep)
-        if self.most is None:
-            return None, y * self.change
-        s, t = split(y, 2, axis=1)
-        return tanh(s) * (self.most * self.change), t * self.change
-
-    def forward(self, x):
-        s, t = self._s_t(x)
-        if s is None:
-            return x + t, xp.zeros(len(x), x.dtype)
-        return x * exp(s) + t, sum(s, tuple(range(1, x.ndim)))
-
-    def inverse(self, z):
-        s, t = self._s_t(z)
-        return z - t if s is None else (z - t) * exp(-s)
-
-
-def alternating(D, first):
-    """The mask 1, 0, 1, 0, ... or, with first = 0, 0, 1, 0, 1, ... of D numbers"""
-    if D < 2:
-        raise ValueError(f"alternating: D is {D}; a coupling needs a number that stays and one that "
-                         "changes, so D of at least 2")
-    return xp.asarray((numpy.arange(D) + first) % 2, dtype="float32")
-
-
-def coupling_flow(D, n=8, hidden=(64, 64), affine=True):
-    """RealNVP on vectors, or NICE without affine: n couplings that take turns, behind an ActNorm.
-
-    Each starts as the identity: its net's last layer is 0."""
-    layers = [ActNorm(D)]
-    for i in range(n):
-        net = mlp((D, *hidden, 2 * D if affine else D), relu)
-        net[-1].W.data *= 0
-        net[-1].b.data *= 0
-        layers.append(Coupling(alternating(D, i % 2), net, affine))
-    return Flow(D, layers)
