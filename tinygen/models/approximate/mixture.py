@@ -58,10 +58,9 @@ class GaussianMixture(Approximate):
         """ln pi_k + ln N(x; mu_k, Sigma_k) = ln pi_k + sum_d ln A_dd - (|y|^2 + D ln 2 pi) / 2,
         y = (x - mu_k) A_k.   (B, D) -> (B, K)"""
         y = expand_dims(as_batch(self, x), 0) - expand_dims(self.mu, 1)             # (K, B, D)
-        y = y * expand_dims(exp(self._logdiag()), 1) if self.lower is None \
-            else matmul(y, self.factor())
-        return (log_softmax(self.logits) + sum(self._logdiag(), 1) - 0.5 * self.D * LN_2PI
-                - 0.5 * sum(y * y, 2).T)
+        diag = self._logdiag()
+        y = y * expand_dims(exp(diag), 1) if self.lower is None else matmul(y, self.factor())
+        return log_softmax(self.logits) + sum(diag, 1) - 0.5 * (sum(y * y, 2).T + self.D * LN_2PI)
 
     def log_prob(self, x):
         """ln p(x) = logsumexp_k ln p(x, k), exact.   (B, D) -> (B,)"""
@@ -143,9 +142,8 @@ class GaussianMixture(Approximate):
     def _scatter(self, x, r, n, mu):
         """sum_b r (x - mu)'(x - mu) / n, in the shape of `covariances`"""
         S = []
-        for k in range(self.K):
-            d = x - mu[k]
-            S.append(r[:, k] @ (d * d) if self.lower is None else (r[:, k, None] * d).T @ d)
+        for r_k, d in ((r[:, k], x - mu[k]) for k in range(self.K)):
+            S.append(r_k @ (d * d) if self.lower is None else (r_k[:, None] * d).T @ d)
         if self.covariance == "tied":
             return xp.stack(S).sum(0, keepdims=True) / len(x)
         n = n.reshape(-1, *[1] * S[0].ndim)
