@@ -9,7 +9,10 @@ from numbers import Integral, Real
 import numpy
 
 from .engine.backend import normal, to_numpy, xp
+from .engine.fused import cross_entropy
+from .engine.products import linear
 from .engine.tensor import grad, no_grad, tensor
+from .optim import Adam, cosine
 
 
 def mean_and_error(f, x, batch_size=500):
@@ -87,3 +90,60 @@ def _cell(value):
         return "-"
     is_float = isinstance(value, Real) and not isinstance(value, Integral)
     return f"{value:.2f}" if is_float else str(value)
+
+
+# --- representations ------------------------------------------------------------------------------
+
+def latent_variances(model, x, batch_size=500):
+    """Var_x E_q[z | x] of each latent: (Z,) on the host, 0 where z says nothing of x.
+
+    x (N, D), N at least 2. Under N(0, I) a latent in full use comes near 1."""
+    if len(x) < 2:
+        raise ValueError(f"latent_variances: given {len(x)} examples; a variance needs two or more")
+    with no_grad():
+        means = [to_numpy(model.encode(xp.asarray(x[i:i + batch_size])).mu)
+                 for i in range(0, len(x), batch_size)]
+    return numpy.concatenate(means).var(0, ddof=1, dtype="float64")
+
+
+def active_units(model, x, threshold=0.01):
+    """The count of Var_x E_q[z | x] > threshold; the others are collapsed, q(z | x) = p(z).
+    Source: Burda et al. 2016, section 5.2."""
+    return int((latent_variances(model, x) > threshold).sum())
+
+
+def rate_and_distortion(model, x, batch_size=500):
+    """(E KL(q(z | x) || p(z)), -E ln p(x | z)) over the examples x, nats per example, one z each.
+    Their sum is -ELBO. Source: Alemi et al. 2018, section 2."""
+    if len(x) == 0:
+        raise ValueError("rate_and_distortion: given no examples")
+    sums = numpy.zeros(2)
+    with no_grad():
+        for i in range(0, len(x), batch_size):
+            log_likelihood, kl = model.parts(xp.asarray(x[i:i + batch_size]))
+            sums += float(kl.sum().item()), -float(log_likelihood.sum().item())
+    rate, distortion = (sums / len(x)).tolist()
+    return rate, distortion
+
+
+def linear_probe(z, y, z_test, y_test, steps=300):
+    """Share of test labels that softmax(z W + b) tells, fitted to (z, y): what of y can be read off
+    a representation by one linear layer.   z (N, Z), integers y (N,) from 0
+
+    z is scaled to mean 0 and variance 1; W starts at 0 and takes `steps` steps of Adam on all of z.
+    Source: Alain & Bengio 2017."""
+    z, z_test = (numpy.asarray(to_numpy(a), dtype="float32") for a in (z, z_test))
+    y, y_test = numpy.asarray(to_numpy(y)), numpy.asarray(to_numpy(y_test))
+    if len(z) != len(y) or len(z_test) != len(y_test) or z.shape[1:] != z_test.shape[1:]:
+        raise ValueError(f"linear_probe: z {z.shape} with {len(y)} labels, z_test {z_test.shape} "
+                         f"with {len(y_test)}; needs a label for each row, and rows of one length")
+    center, spread = z.mean(0), z.std(0) + 1e-6
+    z, z_test = (xp.asarray((a - center) / spread) for a in (z, z_test))
+    W, b = (tensor(numpy.zeros(shape, "float32"), requires_grad=True)
+            for shape in ((z.shape[1], int(y.max()) + 1), int(y.max()) + 1))
+    adam, y = Adam([W, b], cosine(0.1, steps)), xp.asarray(y)
+    for _ in range(steps):
+        adam.zero_grad()
+        cross_entropy(linear(z, W, b), y).backward()
+        adam.step()
+    return float((to_numpy(linear(z_test, W.data, b.data)).argmax(1) == y_test).mean())
