@@ -1,0 +1,59 @@
+"""Pictures are made of what they are given: values are read back from the axes."""
+import numpy as np
+import pytest
+
+from tinygen import plotting
+
+SHAPE, D = (2, 3), 6
+
+
+@pytest.fixture
+def ax():
+    fig, axes = plotting.figure(1, 1, (3, 2))
+    yield axes[0, 0]
+    fig.canvas.draw()
+    import matplotlib.pyplot as plt
+    plt.close(fig)
+
+
+def pictures(ax, columns):
+    """What `images` was given, read back: (rows, columns, D)"""
+    grid = ax.images[0].get_array()
+    H, W = SHAPE
+    return np.array([[grid[r:r + H, c:c + W].reshape(-1)
+                      for c in range(0, columns * (W + 1), W + 1)]
+                     for r in range(0, len(grid), H + 1)])
+
+
+def decode(z):
+    """The first code in the first pixel, and so on."""
+    return np.pad(z, ((0, 0), (0, D - z.shape[1])))
+
+
+def test_a_traversal_moves_one_latent_in_each_row(ax):
+    z = np.array([0.1, 0.2, 0.3])
+    plotting.traversal(ax, decode, z, SHAPE, units=[2, 0], span=0.5, steps=5, title="z_i")
+    shown = pictures(ax, 5)
+    assert shown.shape == (2, 5, D)
+    assert np.allclose(shown[0, :, 2], [-0.5, -0.25, 0, 0.25, 0.5])
+    assert np.allclose(shown[0, :, :2], z[:2]) and np.allclose(shown[1, :, 1:3], z[1:])
+    assert np.allclose(shown[1, :, 0], shown[0, :, 2]) and (z == [0.1, 0.2, 0.3]).all()
+
+
+def test_a_traversal_shows_all_latents_unless_told(ax):
+    plotting.traversal(ax, decode, np.zeros(4), SHAPE, steps=3)
+    assert pictures(ax, 3).shape == (4, 3, D)
+
+
+def test_an_interpolation_goes_straight_from_start_to_end(ax):
+    starts, ends = np.array([[0.0, 1.0], [0.5, 0.5]]), np.array([[1.0, 0.0], [0.5, 0.9]])
+    plotting.interpolation(ax, decode, starts, ends, SHAPE, steps=3, title="paths")
+    shown = pictures(ax, 3)
+    assert np.allclose(shown[:, 0, :2], starts) and np.allclose(shown[:, 2, :2], ends)
+    assert np.allclose(shown[:, 1, :2], (starts + ends) / 2)
+
+
+def test_codebook_usage_is_sorted_beside_an_even_use(ax):
+    plotting.codebook_usage(ax, np.array([0.1, 0.6, 0.0, 0.3]), title="codes")
+    assert [bar.get_height() for bar in ax.patches] == [0.6, 0.3, 0.1, 0.0]
+    assert ax.lines[0].get_ydata()[0] == 0.25
