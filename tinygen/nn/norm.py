@@ -1,9 +1,12 @@
 """Normalisation layers.   W starts at 1, b at 0."""
 from ..engine.backend import xp
+from ..engine.convolution import conv2d
 from ..engine.fused import batch_norm, group_norm, layer_norm
+from ..engine.products import linear
 from ..engine.tensor import Tensor
 from . import init
-from .linear import check_sizes
+from .conv import Conv2d
+from .linear import Linear, check_sizes
 from .module import Module
 
 
@@ -87,3 +90,50 @@ class BatchNorm1d(_BatchNorm):
 class BatchNorm2d(_BatchNorm):
     __doc__ = "x (B, C, H, W). " + _BatchNorm.__doc__
     ndim = 4
+
+
+# --- of weights -----------------------------------------------------------------------------------
+
+class _Spectral(Module):
+    """Its weight is divided by the largest singular value of W, so the map stretches no input.
+
+    s = u W v, u and v from power iteration on W as a matrix: u <- W v / |W v|, v <- W'u / |W'u|,
+    one round at each call while training, from the u kept of the last one. u and v count as
+    constants: at the singular vectors the derivative of s is the same.
+    Source: Miyato et al. 2018, algorithm 1."""
+
+    def __init__(self, *sizes, rounds=20, **settings):
+        super().__init__(*sizes, **settings)
+        self.u = Tensor(init.normal((self.W.shape[0],), 1.0).data)
+        for _ in range(rounds):
+            self._iterate()
+
+    def _iterate(self):
+        """One round of power iteration; gives v."""
+        W = self.W.data.reshape(len(self.u), -1)
+        v = W.T @ self.u.data
+        v = v / (xp.sqrt((v * v).sum()) + 1e-12)
+        if self.training:
+            u = W @ v
+            self.u.data[...] = u / (xp.sqrt((u * u).sum()) + 1e-12)
+        return v
+
+    def largest(self):
+        """s, the estimate of the largest singular value: a Tensor, differentiable in W"""
+        v = self._iterate()
+        return ((self.W.reshape(len(self.u), -1) @ v) * self.u.data).sum()
+
+
+class SpectralLinear(_Spectral, Linear):
+    __doc__ = "y = x W / s + b.   (..., n_in) -> (..., n_out)\n\n    " + _Spectral.__doc__
+
+    def forward(self, x):
+        return linear(x, self.W / self.largest(), self.b)
+
+
+class SpectralConv2d(_Spectral, Conv2d):
+    __doc__ = ("y = x * W / s + b, W as a matrix (n_out, n_in k k).   As Conv2d\n\n    "
+               + _Spectral.__doc__)
+
+    def forward(self, x):
+        return conv2d(x, self.W / self.largest(), self.b, **self.settings)
