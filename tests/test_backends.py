@@ -23,20 +23,16 @@ from tinygen.engine.tensor import Tensor, tensor
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 MODULES = ["", "linalg", "random", "lib.stride_tricks"]
-ON_ARRAYS = ["engine", "nn", "models", "benchmarks", "test_optim.py", "test_distributions.py",
-             "test_training.py", "test_evaluation.py"]
 pytestmark = pytest.mark.host_only(reason="compares the stand-in with NumPy")
 
 
 # --- the whole library on the stand-in ------------------------------------------------------------
 
-def test_the_tests_of_engine_nn_and_models_pass_on_the_stand_in():
-    there = [TESTS / name for name in ON_ARRAYS]
-    there = [str(p) for p in there if p.is_file() or any(p.rglob("test_*.py"))]
-    done = subprocess.run([sys.executable, "-m", "pytest", "--backend", "strict", "-q", "-x",
-                           "-p", "no:cacheprovider", *there],
-                          cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
+def test_the_tests_of_engine_nn_and_models_pass_on_the_stand_in(stand_in_run):
+    process, output = stand_in_run
+    code = process.wait()
+    output.seek(0)
+    assert code == 0, output.read()[-4000:]
 
 
 # --- the stand-in refuses what CuPy refuses -------------------------------------------------------

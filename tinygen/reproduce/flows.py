@@ -114,8 +114,8 @@ def flows_on_mixtures(run):
              for i, (world, flow) in enumerate(zip(worlds, flows))]
     run.fit(model, batches, steps, goals, every=1000, evaluate=lambda: max(
         distance(flow, i) for i, flow in enumerate(model.flows["MAF MoG"])))
-    rows = [[world.name, world.entropy()[0], *(distance(flows[i], i) for flows in
-                                               model.flows.values())]
-            for i, world in enumerate(worlds)]
-    print(evaluation.table(["world", "entropy, nats", *(f"KL of {k}" for k in makers)], rows))
-    return max(row[2] for row in rows)
+    found = [[distance(flows[i], i) for flows in model.flows.values()] for i in range(len(worlds))]
+    print(evaluation.table(["world", "entropy, nats", *(f"KL of {kind}" for kind in makers)],
+                           [[world.name, world.entropy()[0], *(f"{kl:.4f}" for kl in kls)]
+                            for world, kls in zip(worlds, found)]))
+    return max(kls[0] for kls in found)

@@ -10,7 +10,7 @@ from .latent import fresh
 from .protocol import experiment
 
 
-@experiment("glyphs-vqvae", published=8.0, word="at most", unit="nats above the floor")
+@experiment("glyphs-vqvae", published=2.5, word="at most", unit="nats above the floor")
 def vqvae_on_glyphs(run):
     """VQ-VAE 512-512 relu, a grid of 2 x 2 codes out of 32 with 64 numbers each, dead under a tenth
     of an even use, fresh Glyphs in batches of 100: 16,000 steps for the codes, then 3,000 for their

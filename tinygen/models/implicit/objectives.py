@@ -130,7 +130,7 @@ class WeightClipping:
 
 # --- training that tells --------------------------------------------------------------------------
 
-def diagnose(model, x, sure=0.98, faint=1e-3, narrow=0.5):
+def diagnose(model, x, sure=0.98, faint=1e-3, narrow=0.45):
     """One line on the game's state, from a batch of real examples x (B, D), B at least 8.
 
     right   the share of pairs (real, generated) whose real one has the higher logit: the area under

@@ -26,7 +26,7 @@ class MaskedMLP(Module):
 
     order[i] is the rank of x_i; masks as in MADE. frequency multiplies the first layer's weights:
     with sin for activation, how fine a pattern in x the net can tell from the start.
-    Source: Germain et al. 2015, eqs. 8 to 13; sin and frequency: Sitzmann et al. 2020, section 3."""
+    Source: Germain et al. 2015, eqs. 8 to 13; sin: Sitzmann et al. 2020, section 3."""
 
     def __init__(self, D, K, hidden=(64, 64), order=None, activation=relu, frequency=1.0):
         check_sizes("MaskedMLP", D=D, K=K)

@@ -10,7 +10,7 @@ A density p on pixels with noise bounds the probability P of the pixels k from b
     ln P(k) = ln integral of p(k + u) du >= E_u ln p(k + u)          nats, per image
 
 so Flow.log_prob(k), with Dequantize in front, compares with a discrete model's ln P(k), and
-evaluation.bits_per_dim(-log_prob, C H W) with published bits. Source: Theis et al. 2016, section 3.1.
+evaluation.bits_per_dim(-log_prob, C H W) with published bits. Source: Theis et al. 2016, 3.1.
 """
 import math
 
