@@ -49,8 +49,8 @@ def dependency_map(model, x):
     """(D, D) array: [i, j] is how strongly what the model says of x_i moves with x_j.
 
     The largest |d conditionals(x)_i / d x_j| over the batch x (B, D, ...), conditionals(x) being
-    (B, D, ...), their trailing axes under random weights. A leak is an entry where x_j does not come
-    before x_i; a blind spot is a 0 where it does. D backward passes over one kept graph."""
+    (B, D, ...), their trailing axes under random weights. A leak is an entry where x_j does not
+    come before x_i; a blind spot is a 0 where it does. D backward passes over one kept graph."""
     x = tensor(x, requires_grad=True)
     y = model.conditionals(x)
     B, D = y.shape[:2]

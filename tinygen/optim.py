@@ -192,11 +192,11 @@ class AdamW(Adam):
         super().__init__(params, lr, betas, eps, weight_decay)
 
 
-# --- schedules: functions of t = 1, 2, ... that give lr --------------------------------------------
+# --- schedules: functions of t = 1, 2, ... that give lr -------------------------------------------
 
 def cosine(lr, steps, warmup=0, last=0.0):
-    """In a straight line up to lr over `warmup` steps, then down to `last` along half a cosine until
-    `steps`, `last` from there on. Source: Loshchilov & Hutter 2017, eq. 5."""
+    """In a straight line up to lr over `warmup` steps, then down to `last` along half a cosine
+    until `steps`, `last` from there on. Source: Loshchilov & Hutter 2017, eq. 5."""
     if not 0 <= warmup < steps:
         raise ValueError(f"cosine: warmup is {warmup} of {steps} steps; needs 0 <= warmup < steps")
 

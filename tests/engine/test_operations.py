@@ -457,8 +457,8 @@ def test_every_operation_of_the_package_is_in_the_table():
 
 
 def primitives():
-    """Those of the engine, but for checkpoint.py, which test_tensor.py looks after. Models have a few
-    of their own, some with a gradient that is meant not to be the derivative; their tests check it."""
+    """Those of the engine, but for checkpoint.py, which test_tensor.py looks after. Models have a
+    few of their own, some with a gradient that is no derivative on purpose; their tests check."""
     names = [m.name for m in pkgutil.walk_packages(tg.engine.__path__, "tinygen.engine.")]
     found = (f for name in names for f in vars(importlib.import_module(name)).values())
     return {f for f in found if hasattr(f, "joint_rule") and f.__module__ != checkpoint.__module__}

@@ -294,7 +294,7 @@ def test_two_stages_close_in_on_the_floor(ema):
 
 
 def test_coders_may_be_convolutions():
-    """A code then tells of its own corner of x: a flipped pixel moves z nearby, and none far off."""
+    """A code then tells of its own corner of x: a flipped pixel moves z nearby, not far off."""
     encoder = tg.nn.Sequential(lambda x: x.reshape(-1, 1, 8, 8),
                                tg.nn.Conv2d(1, C, 4, stride=2, padding=1),
                                lambda z: z.transpose(0, 2, 3, 1))

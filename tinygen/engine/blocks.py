@@ -21,7 +21,7 @@ _pool = None
 
 
 def _forget_pool():
-    """In a forked child: the pool's thread stayed in the parent, and would be waited for forever."""
+    """In a forked child: the pool's thread stayed in the parent, and waiting for it has no end."""
     global _pool
     _pool = None
 

@@ -140,7 +140,11 @@ def judge(world, y, real):
 
 @experiment("glyphs-gan", published=8.0, word="at most", unit="nats from real ln p_data")
 def gan_on_glyphs(run):
-    """PLACEHOLDER"""
+    """DCGAN on Glyphs(16), pictures binary on both sides (straight-through), minibatch standard
+    deviation, R1 of weight .2, each batch of 64 drawn afresh, 9000 steps of Adam 5e-4 cosine, betas
+    (0, .99), averaged weights. By how many nats the mean ln p_data of 2000 samples is off that of
+    real glyphs; inf where they find less than 90 % of the templates that true samples would. Also
+    printed: distances to training examples, an MMD test. Not reached: this is an open target."""
     world, steps, n = Glyphs(), 9000, 100 if run.quick else 2000
     model = GAN(256, latent=64, output=bits, pack=1,
                 generator=dcgan_generator(64, 16, width=8 if run.quick else 32),

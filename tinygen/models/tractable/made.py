@@ -84,8 +84,8 @@ class FVSBN(Autoregressive):
 class NADE(Autoregressive):
     """h_d = sigmoid(c + sum of x_j W_j over the j before d),   logit_d = b_d + V_d . h_d.
 
-    W, V (D, H), b (D,), c (H,); their row r belongs to the x of rank r. One W serves every d, so the
-    sum in h_d is the one before it and one row more: `sample` needs O(D H) for each draw.
+    W, V (D, H), b (D,), c (H,); their row r belongs to the x of rank r. One W serves every d, so
+    the sum in h_d is the one before it and one row more: `sample` needs O(D H) for each draw.
 
     `conditionals` has all of x, so it makes h_d for T = ceil(sqrt(D)) of the d at a time, by large
     matrix products. It keeps none of them; backward makes them again (see checkpoint). So a step
