@@ -4,9 +4,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from .. import distributions
-from ..engine import tensor
 from ..models.approximate import mixture, vae
-from ..models.implicit import gan
+from ..models.implicit import objectives
 from ..models.tractable import coupling_flow, made, pixelcnn
 from .checking import Case, Exercise, Wrong, named, random
 
@@ -359,7 +358,7 @@ GAN_LOSSES = Exercise(
     hint="-ln sigmoid(l) = softplus(-l), and -ln(1 - sigmoid(l)) = softplus(l).",
     stronger="The critic wants real logits up and fake ones down: the mean of softplus(-real) plus "
              "the mean of softplus(fake). The generator wants fake ones up: softplus(-fake).",
-    solution=(gan.GAN.critic_loss, gan.GAN.generator_loss))
+    solution=(objectives.logistic_critic, objectives.non_saturating_generator))
 
 
 def _penalty_backward(slopes, weight):
@@ -395,7 +394,7 @@ GRADIENT_PENALTY = Exercise(
                 np.sqrt((slopes * slopes).sum(1)) - 1, 0) ** 2).mean())},
     hint="One length for each example; how far it is from 1, squared; the mean over examples.",
     stronger="d|s|/ds = s / |s|, so the derivative is 2 weight (|s| - 1) s / |s| / B.",
-    solution=(tensor.grad,))
+    solution=(objectives.squared_slopes, objectives.gradient_penalty))
 
 EXERCISES = [MADE_MASK, PIXEL_MASK, COUPLING, GAUSSIAN_KL, REPARAMETERISATION, ELBO, EM_STEP,
              K_SAMPLE_BOUND, GAN_LOSSES, GRADIENT_PENALTY]
