@@ -6,6 +6,7 @@ Reading order, each file importing only from those before it:
     engine/blocks.py      long arrays in pieces that fit in cache, on two threads
     engine/tensor.py      Tensor, primitive, defvjp: how a gradient is found
     engine/checkpoint.py  computing again instead of keeping
+    engine/halves.py      two halves of a batch, each on a processor
     engine/elementwise.py, shaping.py, reductions.py    the operations: on elements, of shapes,
     engine/products.py, convolution.py, pooling.py,     along axes, products, images, and what is
     engine/fused.py                                     fused for speed or stability
@@ -31,6 +32,7 @@ from .engine.elementwise import (abs, add, astype, clip, cos, divide, exp, gelu,
 from .engine.fused import (attention, batch_norm, binary_cross_entropy_with_logits, cross_entropy,
                            dropout, embedding, group_norm, layer_norm, mse)
 from .engine.gradcheck import GradientError, gradcheck
+from .engine.halves import in_halves
 from .engine.pooling import avg_pool2d, max_pool2d, upsample
 from .engine.products import einsum, linear, matmul
 from .engine.reductions import (cumsum, log_softmax, logsumexp, max, mean, min, softmax, std, sum,

@@ -78,9 +78,9 @@ def pixelcnn():
                load(nn.Conv2d(32, 1, 1), c.params, "c6")]
     model = nn.Sequential(*layers)
 
-    def loss():
+    def loss(x):
         return tg.binary_cross_entropy_with_logits(model(x), x, reduction="sum") / len(x)
-    return trainer(loss, optim.Adam(model.parameters(), c.lr))
+    return trainer(lambda: tg.in_halves(loss, x), optim.Adam(model.parameters(), c.lr))
 
 
 class Generator(nn.Module):
@@ -174,7 +174,10 @@ def gpt():
     c = cases.gpt()
     x, y, model = xp.asarray(c.x), xp.asarray(c.y), GPT(c)
     optimizer = optim.AdamW(model.parameters(), c.lr, weight_decay=c.weight_decay)
-    return trainer(lambda: tg.cross_entropy(model(x), y), optimizer)
+
+    def loss(x, y):
+        return tg.cross_entropy(model(x), y)
+    return trainer(lambda: tg.in_halves(loss, x, y), optimizer)
 
 
 class RealNVP(nn.Module):

@@ -457,11 +457,13 @@ def test_every_operation_of_the_package_is_in_the_table():
 
 
 def primitives():
-    """Those of the engine, but for checkpoint.py, which test_tensor.py looks after. Models have a
-    few of their own, some with a gradient that is no derivative on purpose; their tests check."""
+    """Those of the engine, but for checkpoint.py and halves.py, which have tests of their own.
+    Models have a few more, some with a gradient that is no derivative on purpose; their tests
+    check."""
+    elsewhere = checkpoint.__module__, tg.in_halves.__module__
     names = [m.name for m in pkgutil.walk_packages(tg.engine.__path__, "tinygen.engine.")]
     found = (f for name in names for f in vars(importlib.import_module(name)).values())
-    return {f for f in found if hasattr(f, "joint_rule") and f.__module__ != checkpoint.__module__}
+    return {f for f in found if hasattr(f, "joint_rule") and f.__module__ not in elsewhere}
 
 
 def test_the_table_reaches_every_rule_of_every_primitive(monkeypatch):

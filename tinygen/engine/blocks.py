@@ -8,7 +8,8 @@ import ctypes
 import functools
 import glob
 import os
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy
 
@@ -17,13 +18,13 @@ from .backend import xp
 _ASKED = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS") or "2"
 CPUS = min(os.cpu_count() or 1, int(_ASKED.split(",")[0]))
 WORTH_A_THREAD = 1 << 18        # elements; below it the hand-over costs more than it saves
-_pool = None
+_pool, _sharing = None, threading.Lock()
 
 
 def _forget_pool():
     """In a forked child: the pool's thread stayed in the parent, and waiting for it has no end."""
-    global _pool
-    _pool = None
+    global _pool, _sharing
+    _pool, _sharing = None, threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):             # not on Windows, where nothing forks
@@ -34,10 +35,12 @@ def in_threads(run, jobs, work):
     """run(some of the jobs) until all are done: in two threads where `work` (elements) is large.
 
     Meanwhile a matrix product keeps to its own thread: four threads on two processors wait for each
-    other longer than they work.
+    other longer than they work. For the same reason jobs stay in the thread that called while
+    another thread shares its own, as inside a job.
     """
     global _pool
-    if work < WORTH_A_THREAD or xp.__name__ != "numpy" or CPUS < 2 or len(jobs) < 2:
+    if (work < WORTH_A_THREAD or xp.__name__ != "numpy" or CPUS < 2 or len(jobs) < 2
+            or not _sharing.acquire(blocking=False)):
         run(jobs)
         return
     if _pool is None:
@@ -45,12 +48,14 @@ def in_threads(run, jobs, work):
     half, (blas_threads, set_blas_threads) = len(jobs) // 2, _blas_control()
     before = blas_threads()
     set_blas_threads(1)
+    other = _pool.submit(run, jobs[half:])
     try:
-        other = _pool.submit(run, jobs[half:])
         run(jobs[:half])
-        other.result()
     finally:
+        wait([other])
         set_blas_threads(before)
+        _sharing.release()
+    other.result()
 
 
 @functools.lru_cache

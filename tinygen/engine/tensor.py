@@ -448,3 +448,8 @@ class recording:
 def no_grad():
     """`with no_grad():` computes without recording, for sampling and evaluation."""
     return recording(False)
+
+
+def is_recording():
+    """Whether operations of this thread are recorded."""
+    return _mode.recording
