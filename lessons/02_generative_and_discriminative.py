@@ -119,13 +119,14 @@ print("mistakes in the 60 % accepted first: " + ", ".join(f"{n} {v:.3f}" for n, 
 
 # %% The picture: boundaries and densities, accuracy, risk against coverage
 fig, axes = plotting.figure(1, 4, (16, 4))
+colors = ["#1b6ca8", "#c8553d", "#3c8d5a"]         # of the classes
 a, b = np.meshgrid(np.linspace(-3.2, 3.2, 160), np.linspace(-3.2, 3.2, 160))
 place = np.stack([a.ravel(), b.ravel()], 1)
 for ax, model, title in ((axes[0, 0], logistic, "discriminative: p(y | x)"),
                          (axes[0, 1], bayes, "generative: p(x | y), threshold on p(x)")):
-    ax.contourf(a, b, model.p_y(place).argmax(1).reshape(a.shape), alpha=0.2, cmap="brg",
-                levels=np.arange(K + 1) - 0.5)
-    ax.scatter(*train_x.T, c=train_y, s=3, cmap="brg")
+    ax.contourf(a, b, model.p_y(place).argmax(1).reshape(a.shape), np.arange(K + 1) - 0.5,
+                colors=colors, alpha=0.25)
+    ax.scatter(*train_x.T, c=np.array(colors)[train_y], s=3)
     ax.plot(*unfamiliar[:300].T, "kx", markersize=3, label="unfamiliar")
     ax.set(title=title, xlabel="x_1", ylabel="x_2")
 axes[0, 1].contour(a, b, bayes.log_p_x(place).reshape(a.shape), [threshold], colors="black")
