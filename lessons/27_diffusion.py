@@ -48,7 +48,7 @@ print("at most so many nats of x_i" + "".join(f"{told[t]:8.3f}" for t in times) 
 
 # %% Learning: each example sees one t per step, an unbiased draw of the whole sum
 steps = args.steps or (30 if args.quick else 4500)
-ema = EMA(Adam(model.parameters(), cosine(2e-3, steps, warmup=100)), 0.995)
+ema = EMA(Adam(model.parameters(), cosine(2e-3, steps, warmup=steps // 10)), 0.995)
 batches = Endless(np.zeros((256, 2), "float32"), 256, rng,
                   transform=lambda x, rng: world.sample(len(x), rng))
 history = fit(model, batches, steps, [("-elbo", model.loss, ema)], report=Progress("diffusion"))
