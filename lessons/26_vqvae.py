@@ -5,7 +5,7 @@ takes its place: x becomes N whole numbers c. Choosing has no gradient, so the d
 goes straight through to the encoder, as if nothing had been replaced. Then a second model learns
 p(c), which makes it a p(x): it samples, and ln p(x | c) + ln p(c) is a lower bound in nats.
 
-Changed since lesson 24: z is whole numbers, and q(c | x) is one point
+Changed since lesson 25: z is whole numbers, and q(c | x) is one point
 - two stages: codes first, then the prior over codes
 
     python lessons/26_vqvae.py       about half a minute
