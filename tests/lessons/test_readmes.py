@@ -25,15 +25,18 @@ def test_every_lesson_has_a_row_with_its_question():
 
 
 def test_both_have_the_same_symbols_numbers_and_places():
-    glossary = [[r for r in rows(text) if len(r) == 4] for text in (ENGLISH, KOREAN)]
+    glossary = [[r for r in rows(text[text.rindex("\n## "):]) if len(r) == 4]
+                for text in (ENGLISH, KOREAN)]
     assert glossary[0][1:] == glossary[1][1:] and len(glossary[0]) > 25
     numbers = [re.findall(r"\d+", text.split("|---|")[0]) for text in (ENGLISH, KOREAN)]
+    lines = [re.findall(r"\| `(.*)` \|$", text, re.M) for text in (ENGLISH, KOREAN)]
+    assert lines[0] == lines[1] and len(lines[0]) == len(list(LESSONS.glob("[0-9][0-9]_*.py")))
     assert numbers[0] == numbers[1]
     assert f"{len(EXERCISES)} exercises" in ENGLISH and f"{len(EXERCISES)}개" in KOREAN
 
 
 def test_what_the_glossary_points_to_exists():
-    for _, _, _, place in [r for r in rows(ENGLISH) if len(r) == 4][1:]:
+    for _, _, _, place in [r for r in rows(ENGLISH[ENGLISH.rindex("\n## "):]) if len(r) == 4][1:]:
         for path in re.findall(r"[\w/]+\.py|models/$", place):
             root = LESSONS.parent if path.startswith("lessons/") else PACKAGE
             assert (root / path).exists(), path
