@@ -6,6 +6,7 @@
              x is what it gives, an array or a tuple of arrays, on the backend
     step     1, 2, ...; a checkpoint holds everything that the next step depends on
 """
+import glob
 import json
 import math
 import os
@@ -18,6 +19,7 @@ from contextlib import contextmanager, suppress
 
 import numpy
 
+from .datasets.files import read_npz
 from .engine.backend import random_state, set_random_state, xp
 from .optim import clip_grad_norm
 
@@ -32,7 +34,7 @@ def fit(model, batches, steps, goals, *, clip=None, checkpoint=None, every=1000,
     clip         the largest norm of a goal's gradients together (optim.clip_grad_norm)
     checkpoint   a path (.npz): continued from if it exists, written at the start, every `every`
                  steps, at the end, and on Ctrl-C, which stops after the current step and raises
-                 KeyboardInterrupt
+                 KeyboardInterrupt; FileExistsError when another run has written it meanwhile
     report       called as report(step, steps, losses, examples) after every step; see Progress
     evaluate     called as evaluate(step) every `every` steps and at the end, in eval mode
     A loss that is not finite raises FloatingPointError before its optimizer changes anything.
@@ -71,6 +73,7 @@ class _Run:
     def __init__(self, model, batches, goals, clip=None):
         self.model, self.batches, self.goals, self.clip = model, batches, goals, clip
         self.step, self.losses = 0, {name: [] for name, _, _ in goals}
+        self.written = None                             # which file the checkpoint was, by us
 
     def advance(self):
         """One step; its losses by name, and how many examples it saw."""
@@ -79,12 +82,19 @@ class _Run:
             raise ValueError(f"fit: the batches ended after step {self.step}; give an endless "
                              "iterator, such as datasets.batches.Endless")
         x = tuple(map(xp.asarray, x)) if isinstance(x, tuple) else xp.asarray(x)
-        losses = {name: self.lower(name, loss(x), optimizer)
-                  for name, loss, optimizer in self.goals}
+        examples = len(x[0] if isinstance(x, tuple) else x)
+        try:
+            losses = {name: self.lower(name, loss(x), optimizer)
+                      for name, loss, optimizer in self.goals}
+        except MemoryError as error:
+            raise MemoryError(
+                f"fit: out of memory at step {self.step + 1}, with {examples} examples a batch "
+                f"({error}); lower the batch size or the model's width, or compute parts again "
+                "with tg.checkpoint") from error
         for name, value in losses.items():
             self.losses[name].append(value)
         self.step += 1
-        return losses, len(x[0] if isinstance(x, tuple) else x)
+        return losses, examples
 
     def lower(self, name, loss, optimizer):
         """One step of the optimizer; gives the loss before it."""
@@ -123,6 +133,8 @@ class _Run:
             optimizer.load_state_dict(part(f"optimizer{i}/"))
         self.losses = {name: values.tolist() for name, values in part("loss/").items()}
         self.step = meta["step"]
+        if {len(values) for values in self.losses.values()} - {self.step}:
+            raise ValueError(f"its losses are not those of {self.step} steps")
         self.batches.load_state(meta["batches"])
         set_random_state(meta["random"])
 
@@ -132,13 +144,18 @@ class _Run:
                 raise FloatingPointError(
                     f"fit: {name} is no longer finite after step {self.step}; {path} was left as "
                     "it is. Lower the learning rate, clip the gradients, or look with tg.debug()")
-        save_arrays(path, *self.state())
+        if _which_file(path) not in (None, self.written):
+            raise FileExistsError(
+                f"fit: another run has written {path} since this one did; this one stops at step "
+                f"{self.step} and leaves it as it is: give each run a checkpoint of its own")
+        self.written = save_arrays(path, *self.state())
 
     def load(self, path):
+        self.written = _which_file(path)
         saved, before = load_arrays(path), self.state()
         try:
             self.set_state(*saved)
-        except (KeyError, TypeError, ValueError) as error:
+        except Exception as error:                  # a stranger's file may lack or hold anything
             self.set_state(*before)
             raise ValueError(f"{path} is the checkpoint of another run ({error}); delete it, or "
                              "name another file") from None
@@ -146,9 +163,20 @@ class _Run:
 
 # --- files ----------------------------------------------------------------------------------------
 
+def _which_file(path):
+    """Tells a file from another that took its place; None where there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
 def save_arrays(path, arrays, meta):
     """Writes {name: array} and JSON-able meta to an .npz file, all of it or nothing: a reader finds
-    the old file or the new one. OSError, naming the path, when it cannot be written."""
+    the old file or the new one. OSError, naming the path, when it cannot be written.
+
+    Half-written files of killed runs, an hour old or more, are deleted."""
     text = json.dumps({"format": FORMAT, "arrays": list(arrays), **meta})
     unfinished = f"{path}.{os.getpid()}.part"
     try:
@@ -157,6 +185,7 @@ def save_arrays(path, arrays, meta):
             numpy.savez(file, meta=numpy.array(text), **arrays)
             file.flush()
             os.fsync(file.fileno())
+        which = _which_file(unfinished)
         os.replace(unfinished, path)
     except OSError as error:
         raise type(error)(f"cannot write {path}: {error.strerror or error}; the file there, if any"
@@ -164,23 +193,26 @@ def save_arrays(path, arrays, meta):
     finally:
         with suppress(OSError):
             os.unlink(unfinished)                   # still there only if something went wrong
+    for left in glob.glob(f"{glob.escape(str(path))}.*.part"):
+        with suppress(OSError):
+            if time.time() - os.path.getmtime(left) > 3600:
+                os.unlink(left)
+    return which
 
 
 def load_arrays(path):
     """({name: array}, meta) of a file by save_arrays. Nothing in the file is executed; ValueError
     when it is damaged, or of another format."""
-    with open(path, "rb") as file:
-        try:
-            with numpy.load(file, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-            meta = json.loads(arrays.pop("meta").item())
-            found = meta["format"]
-            if found == FORMAT and meta["arrays"] != list(arrays):
-                raise ValueError("arrays are missing")
-        except Exception as error:                  # damage has many faces, and none matters
-            why = (str(error) or type(error).__name__).splitlines()[0]
-            raise ValueError(f"{path} is damaged or no checkpoint ({why}); delete it, or name "
-                             "another file") from None
+    try:
+        arrays = read_npz(path, os.path.getsize(path))      # ours are not packed
+        meta = json.loads(arrays.pop("meta").item())
+        found = meta["format"]
+        if found == FORMAT and meta["arrays"] != list(arrays):
+            raise ValueError("arrays are missing")
+    except Exception as error:                      # damage has many faces, and none matters
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{path} is damaged or no checkpoint ({why}); delete it, or name "
+                         "another file") from None
     if found != FORMAT:
         raise ValueError(f"{path} has checkpoint format {found}; this version reads {FORMAT}: "
                          "train anew, or use the version that wrote it")

@@ -9,10 +9,11 @@ import zlib
 
 import numpy as np
 
-from .files import find, search_folders
+from .files import find, read_npz, search_folders
 
 Splits = namedtuple("Splits", "train valid test")
 KEYS = ("train_data", "valid_data", "test_data")
+MOST = 2**30  # bytes of one set, unpacked; the largest of the published ones has a quarter
 PROBLEMS = (OSError, EOFError, KeyError, TypeError, AttributeError, ValueError, MemoryError,
             NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
@@ -38,12 +39,11 @@ def load_binary(name):
 def _arrays(path):
     """The three arrays of an .npz, read without pickle."""
     try:
-        # Opened here, because np.load leaves a broken archive open.
-        with open(path, "rb") as file, warnings.catch_warnings():
+        with warnings.catch_warnings():
             # The published files were written by Python 2, of which NumPy warns; they are fine.
             warnings.simplefilter("ignore", UserWarning)
-            with np.load(file, allow_pickle=False) as archive:
-                return [archive[key] for key in KEYS]
+            arrays = read_npz(path, MOST)
+        return [arrays[key] for key in KEYS]
     except PROBLEMS as problem:
         raise ValueError(f"{path}: not a whole .npz with {', '.join(KEYS)} ({problem}); replace "
                          "the file") from problem

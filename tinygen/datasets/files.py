@@ -1,4 +1,4 @@
-"""Where data files are found, and how a missing one is fetched.
+"""Where data files are found, how one is read safely, and how a missing one is fetched.
 
 A file is looked for in the folder that TINYGEN_DATA names, then in the project's data/.  Sizes are
 bounded before anything is read, and a download counts only once its content has been accepted.
@@ -6,11 +6,16 @@ bounded before anything is read, and a download counts only once its content has
 import contextlib
 import gzip
 import http.client
+import io
+import math
 import os
 from pathlib import Path
 import urllib.error
 import urllib.request
+import zipfile
 import zlib
+
+import numpy as np
 
 try:
     import fcntl
@@ -64,6 +69,45 @@ def read_bounded(path, most):
     if len(data) > most:
         raise too_big
     return data
+
+
+def read_npz(path, most):
+    """{name: array} of an .npz whose headers declare at most `most` bytes, checked before any is
+    unpacked.  Nothing in it is executed, and every byte of an array is covered by its checksum.
+
+    A broken file raises ValueError, or whatever zipfile and NumPy make of it.
+    """
+    size, arrays = os.path.getsize(path), {}
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        declared = sum(member.file_size for member in members)
+        if declared > most:
+            raise ValueError(f"it declares {declared:,} bytes of arrays where at most {most:,} fit")
+        for member in members:
+            packed, kind = member.compress_size, member.compress_type
+            if packed > size or kind not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ValueError(f"{member.filename} declares {packed:,} bytes, packed in way "
+                                 f"{kind}, in a file of {size:,}")
+            with archive.open(member) as file:
+                # Told the size, zipfile unpacks no more, and compares the checksum at its end.
+                name = member.filename.removesuffix(".npy")
+                arrays[name] = _npy(file.read(member.file_size))
+    return arrays
+
+
+def _npy(data):
+    """The array of a .npy file's bytes, if its header accounts for each of them."""
+    file = io.BytesIO(data)
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0,
+                   (2, 0): np.lib.format.read_array_header_2_0}[np.lib.format.read_magic(file)]
+    shape, fortran, dtype = read_header(file)
+    start = file.tell()
+    if dtype.hasobject:
+        raise ValueError("an array of Python objects, which could run code")
+    if start + math.prod(shape) * dtype.itemsize != len(data):
+        raise ValueError(f"an array of {len(data) - start:,} bytes that is said to be {dtype} of "
+                         f"shape {shape}")
+    return np.ndarray(shape, dtype, data, start, order="F" if fortran else "C").copy(order="A")
 
 
 def download(name, folder, mirrors, most, accept, report=None):

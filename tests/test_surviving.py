@@ -1,0 +1,333 @@
+"""What tinygen survives, and the test of each.
+
+A checkpoint (fit's, or any file of save_arrays), here unless said otherwise:
+  kill -9 at any moment   the file is whole, old or new; at most one interval of steps is lost; the
+                          run that goes on ends as one never killed. Half files are swept away later
+  truncated, bit-flipped  refused with one sentence, or the flip was harmless: every byte is tried
+  another model or run,   refused with one sentence, nothing changed (test_training.py)
+    or an older version
+  hostile                 a pickle is not run, a zip bomb or a huge shape is refused by what it
+                          declares, before anything is allocated; names of paths are only names
+  disk full, unwritable   one sentence, the old file as it was (test_training.py); an unwritable
+                          folder fails before the first step
+  two runs, one file      the run that finds the other's file stops and says so
+
+    TINYGEN_LONG=1 python -m pytest tests/test_surviving.py     tries more, for minutes
+"""
+import glob
+import io
+import json
+import os
+import pickle
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinygen as tg
+from tinygen.datasets.batches import Endless
+from tinygen.nn import Linear
+from tinygen.optim import Adam
+from tinygen.training import fit, load_arrays, save_arrays
+
+ROOT = Path(__file__).parents[1]
+LONG = bool(os.environ.get("TINYGEN_LONG"))
+
+
+def tiny(path, steps, every=3, report=None):
+    """A run of three parameters, from its first line: its model and history."""
+    tg.seed(0)
+    x = np.random.default_rng(0).normal(size=(20, 2)).astype("float32")
+    model = Linear(2, 1)
+    goal = "loss", lambda x: (model(x) ** 2).mean(), Adam(model.parameters())
+    batches = Endless(x, 4, np.random.default_rng(1))
+    return model, fit(model, batches, steps, [goal], checkpoint=path, every=every, report=report)
+
+
+# --- a checkpoint and kill -9 ---------------------------------------------------------------------
+
+def killed_at_random(path, kills):
+    """Saves step 1, 2, ... of a run, killed -9 again and again, and reads the file after each kill:
+    how many saves were done, and in how many kills a save had begun and was not."""
+    def save(step):
+        save_arrays(path, {"x": np.full(5000, step)}, {"step": step})
+    start = time.perf_counter()
+    for _ in range(20):
+        save(0)
+    longest = (time.perf_counter() - start) / 20 * 3
+    rng, step, halves = random.Random(0), 0, 0
+    for _ in range(kills):
+        told, tell = os.pipe()
+        child = os.fork()
+        if child == 0:
+            while True:
+                step += 1
+                save(step)
+                os.write(tell, step.to_bytes(4, "big"))
+        os.close(tell)
+        time.sleep(rng.uniform(0, longest))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        with open(told, "rb") as said:
+            last = int.from_bytes(said.read()[-4:], "big") or step
+        arrays, meta = load_arrays(path)
+        step = meta["step"]
+        assert (arrays["x"] == step).all() and last <= step <= last + 1
+        for half in glob.glob(f"{path}.*.part"):
+            os.unlink(half)
+            halves += 1
+    return step, halves
+
+
+def run_here(call):
+    """Runs a call of this file in a process of its own: a fork of this one would take its threads
+    along."""
+    script = f"import sys; sys.path[:0] = ['.', 'tests']\nimport test_surviving as here\n{call}"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks, which Windows does not")
+
+
+@pytest.mark.host_only(reason="forks processes")
+@needs_fork
+def test_1000_kills_leave_a_readable_checkpoint_each():
+    memory = "/dev/shm" if os.path.isdir("/dev/shm") else None      # a disk would only be slower
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        path = os.path.join(folder, "run.npz")
+        step, halves = map(int, run_here(f"print(*here.killed_at_random({path!r}, 1000))"))
+    assert step > 100 and halves > 50                   # the kills came amid the work
+
+
+def killed_runs(path, kills):
+    """Goes on with one run of fit, killed -9 some steps after each start; the steps it came to."""
+    rng = random.Random(0)
+    for _ in range(kills):
+        child = os.fork()
+        if child == 0:
+            first, after = [], rng.randrange(12)
+
+            def kill(step, *_):
+                first.append(step)
+                if len(first) > after:
+                    threading.Timer(rng.uniform(0, 2e-3), os.kill, (os.getpid(), 9)).start()
+            tiny(path, 10**6, report=kill)
+        os.waitpid(child, 0)
+    return load_arrays(path)[1]["step"]
+
+
+@pytest.mark.host_only(reason="forks processes")
+@needs_fork
+def test_a_run_killed_again_and_again_ends_as_one_never_killed(tmp_path):
+    path = str(tmp_path / "run.npz")
+    step = int(run_here(f"print(here.killed_runs({path!r}, 30))")[0])
+    assert step > 50
+    model, history = tiny(path, step + 5)
+    whole, expected = tiny(None, step + 5)
+    assert np.array_equal(history["loss"], expected["loss"])
+    assert np.array_equal(model.W.numpy(), whole.W.numpy())
+
+
+def test_half_files_of_killed_runs_are_swept_away(tmp_path):
+    old, young, other = (tmp_path / name for name in
+                         ("run.npz.12.part", "run.npz.34.part", "run2.npz.12.part"))
+    for path in (old, young, other):
+        path.write_bytes(b"half")
+    for path in (old, other):
+        os.utime(path, (time.time() - 4000,) * 2)
+    save_arrays(tmp_path / "run.npz", {}, {})
+    assert not old.exists() and young.exists() and other.exists()
+
+
+# --- damaged --------------------------------------------------------------------------------------
+
+def outcome(path, content):
+    """What comes of a file: its arrays and meta, or None if it is refused with one sentence."""
+    path.write_bytes(content)
+    try:
+        return load_arrays(path)
+    except ValueError as error:
+        assert str(error).startswith(str(path)) and "\n" not in str(error), error
+        return None
+
+
+def same(a, b):
+    return a[1] == b[1] and list(a[0]) == list(b[0]) and all(
+        x.dtype == y.dtype and np.array_equal(x, y) for x, y in zip(a[0].values(), b[0].values()))
+
+
+def saved(path, n=4):
+    save_arrays(path, {"x": np.arange(n, dtype="float64"), "y": np.ones((2, 3), "float32")},
+                {"step": 3})
+    return path.read_bytes(), load_arrays(path)
+
+
+def test_every_byte_changed_is_refused_or_harmless(tmp_path):
+    content, expected = saved(tmp_path / "good.npz")
+    rng, refused, tried = random.Random(0), 0, 0
+    for i in range(len(content)):
+        for mask in [1 << bit for bit in range(8)] if LONG else [rng.randint(1, 255)]:
+            bad = bytearray(content)
+            bad[i] ^= mask
+            found = outcome(tmp_path / "bad.npz", bad)
+            tried, refused = tried + 1, refused + (found is None)
+            assert found is None or same(found, expected), f"byte {i} changed by {mask}"
+    assert 0.75 * tried < refused < tried           # the rest say when, and on what system
+
+
+def test_truncations_are_refused(tmp_path):
+    content, _ = saved(tmp_path / "good.npz")
+    for n in range(0, len(content), 1 if LONG else 7):
+        assert outcome(tmp_path / "bad.npz", content[:n]) is None
+
+
+@pytest.mark.parametrize("shape", [b"(0000,)", b"(1000,)", b"(2001,)", b"(-200,)"])
+def test_a_damaged_shape_of_a_large_array_is_refused(shape, tmp_path):
+    content, _ = saved(tmp_path / "good.npz", 2000)
+    assert content.count(b"(2000,)") == 1
+    assert outcome(tmp_path / "bad.npz", content.replace(b"(2000,)", shape)) is None
+
+
+# --- hostile --------------------------------------------------------------------------------------
+
+def npy(a=None, shape=(), dtype="<f8", data=b""):
+    """The bytes of an .npy file, or of a header that lies."""
+    file = io.BytesIO()
+    if a is None:
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": dtype, "fortran_order": False, "shape": shape})
+        file.write(data)
+    else:
+        np.save(file, a)
+    return file.getvalue()
+
+
+def archive(path, members, names=None, how=zipfile.ZIP_STORED):
+    """An .npz that says it is a checkpoint."""
+    names = [name.removesuffix(".npy") for name in members] if names is None else names
+    meta = json.dumps({"format": 1, "arrays": names, "step": 0})
+    with zipfile.ZipFile(path, "w", how) as file:
+        for name, content in {**members, "meta.npy": npy(np.array(meta))}.items():
+            file.writestr(name, content)
+
+
+class Bomb:
+    def __reduce__(self):
+        return pytest.fail, ("a checkpoint was executed",)
+
+
+def lying_sizes(path):
+    """A member that says in the directory it is small, and unpacks to 50 MB."""
+    archive(path, {"x.npy": npy(np.zeros(10**6)) + bytes(50 * 10**6)}, how=zipfile.ZIP_DEFLATED)
+    content = bytearray(path.read_bytes())
+    start = content.index(b"PK\1\2")                # x.npy's entry; its unpacked size is at 24
+    content[start + 24:start + 28] = (136).to_bytes(4, "little")
+    path.write_bytes(content)
+
+
+HOSTILE = {
+    "zip bomb": lambda p: archive(p, {"x.npy": npy(np.zeros(4 * 10**6))}, how=zipfile.ZIP_DEFLATED),
+    "bomb that lies": lying_sizes,
+    "bzip2 bomb": lambda p: archive(p, {"x.npy": npy(np.zeros(10**6))}, how=zipfile.ZIP_BZIP2),
+    "huge shape": lambda p: archive(p, {"x.npy": npy(shape=(1 << 32,))}),
+    "shape beyond 64 bits": lambda p: archive(p, {"x.npy": npy(shape=(1 << 40, 1 << 40))}),
+    "huge and empty": lambda p: archive(p, {"x.npy": npy(shape=(1 << 40, 0, 1 << 40))}),
+    "negative shape": lambda p: archive(p, {"x.npy": npy(shape=(-2, -1), data=bytes(16))}),
+    "huge element": lambda p: archive(p, {"x.npy": npy(shape=(1,), dtype="<U500000000")}),
+    "pickle": lambda p: archive(p, {"x.npy": npy(shape=(1,), dtype="|O",
+                                                 data=pickle.dumps(Bomb()))}),
+    "deep header": lambda p: archive(p, {"x.npy": npy(np.ones(2)).replace(
+        b"(2,), ", b"(" * 30)}),
+    "deep meta": lambda p: np.savez(p, meta=np.array("[" * 100_000)),
+}
+
+
+@pytest.mark.host_only(reason="measures the host's memory")
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_is_refused_and_nothing_huge_is_allocated(name, tmp_path):
+    path = tmp_path / "run.npz"
+    HOSTILE[name](path)
+    content = path.read_bytes()
+    tracemalloc.start()
+    try:
+        assert outcome(path, content) is None
+        assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_names_of_paths_are_only_names(tmp_path):
+    (tmp_path / "inner").mkdir()
+    path, before = tmp_path / "inner" / "run.npz", os.listdir(tmp_path)
+    archive(path, {"../../evil.npy": npy(np.ones(2)), "/etc/evil.npy": npy(np.ones(3))})
+    assert list(load_arrays(path)[0]) == ["../../evil", "/etc/evil"]
+    assert os.listdir(tmp_path) == before and os.listdir(tmp_path / "inner") == ["run.npz"]
+    with pytest.raises(ValueError, match="run.npz is the checkpoint of another run"):
+        tiny(path, 5)
+
+
+@pytest.mark.parametrize("change", [
+    {"step": 7}, {"step": "3"}, {"step": None}, {"step": -1}, {"batches": []}, {"batches": None},
+    {"batches": {"seed": "x", "step": 0, "examples": 20, "batch_size": 4}}, {"random": "{}"},
+    {"random": 3}, {"random": "[]"}, {"goals": 3}, {"goals": []}], ids=str)
+def test_meta_that_does_not_fit_changes_nothing(change, tmp_path):
+    path = tmp_path / "run.npz"
+    tiny(path, 3)
+    arrays, meta = load_arrays(path)
+    save_arrays(path, arrays, {**meta, **change})
+    with pytest.raises(ValueError, match="run.npz is the checkpoint of another run"):
+        tiny(path, 5)
+
+
+@pytest.mark.parametrize("number", [0, 2, "1", None])
+def test_another_format_is_told_by_its_number(number, tmp_path):
+    np.savez(tmp_path / "run.npz", meta=np.array(json.dumps({"format": number})))
+    with pytest.raises(ValueError, match=f"has checkpoint format {number}; this version reads 1"):
+        tiny(tmp_path / "run.npz", 5)
+
+
+# --- two runs, one file ---------------------------------------------------------------------------
+
+def test_a_run_that_finds_anothers_checkpoint_stops_and_says_so(tmp_path):
+    path = tmp_path / "run.npz"
+
+    def another_run(step, *_):
+        if step == 4:
+            tiny(path, 3)                               # resumes at 3: writes nothing, disturbs none
+        if step == 7:
+            tiny(path, 9)
+    with pytest.raises(FileExistsError, match="another run has written .*run.npz since this one "
+                                              "did; this one stops at step 9 and leaves it as it "
+                                              "is: give each run a checkpoint of its own"):
+        tiny(path, 20, report=another_run)
+    assert load_arrays(path)[1]["step"] == 9
+    assert len(tiny(path, 12)[1]["loss"]) == 12
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")
+def test_an_unwritable_folder_fails_before_the_first_step(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(OSError, match="cannot write .*run.npz: Permission denied"):
+        tiny(tmp_path / "run.npz", 5, report=lambda *_: pytest.fail("took a step"))
+
+
+def test_out_of_memory_says_what_to_lower():
+    model = Linear(2, 1)
+
+    def loss(x):
+        raise MemoryError("Unable to allocate 9 TiB")
+    with pytest.raises(MemoryError, match="fit: out of memory at step 1, with 4 examples a batch "
+                                          r"\(Unable to allocate 9 TiB\); lower the batch size"):
+        fit(model, Endless(np.ones((20, 2), "float32"), 4, np.random.default_rng(0)), 3,
+            [("loss", loss, Adam(model.parameters()))])
