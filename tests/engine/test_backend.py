@@ -145,6 +145,14 @@ def test_a_seed_repeats_the_numbers(name):
     assert values(DRAWS[name]()) != first
 
 
+@pytest.mark.host_only(reason="starts processes of its own")
+def test_the_first_seed_of_a_process_counts():
+    script = "import tinygen as tg\ntg.seed(6)\nprint(tg.engine.backend.host_rng().random())"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True,
+                          env={**os.environ, "TINYGEN_BACKEND": "numpy"})
+    assert done.stdout.strip() == str(np.random.default_rng(6).random()), done.stderr
+
+
 def test_numbers_have_the_asked_shape_and_distribution():
     for draw, mean, var in ((backend.normal, 0, 1), (backend.uniform, 0.5, 1 / 12)):
         for dtype in ("float32", "float64", np.dtype("float32")):

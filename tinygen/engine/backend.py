@@ -122,12 +122,12 @@ _random = _Random()
 
 def seed(n):
     """Starts every random number of the library anew from the integer n."""
-    _random.host = numpy.random.default_rng(n)
-    _start_device()
+    _start_device(numpy.random.default_rng(n))
 
 
-def _start_device():
-    on_gpu = xp.__name__ == "cupy"
+def _start_device(host):
+    on_gpu = xp.__name__ == "cupy"           # before `host` is kept: a first use of xp seeds with 0
+    _random.host = host
     _random.device = xp.random.default_rng(int(_random.host.integers(2 ** 62))) if on_gpu \
         else _random.host
 
@@ -159,11 +159,11 @@ def random_state():
     """
     text = json.dumps(host_rng().bit_generator.state)
     if _random.device is not _random.host:
-        _start_device()
+        _start_device(_random.host)
     return text
 
 
 def set_random_state(text):
     host_rng().bit_generator.state = json.loads(text)
     if _random.device is not _random.host:
-        _start_device()
+        _start_device(_random.host)
