@@ -70,10 +70,10 @@ for name, model, loss, n in (("-elbo", vae, minus_elbo, steps),
 # %% How good is it? Nats, beside the floor where there is one
 told = f"floor {floor:.2f}" if world else "floor unknown"
 rate, distortion = evaluation.rate_and_distortion(vae, test)
-bound = {k: -evaluation.mean_and_error(lambda x: vae.log_prob_bound(x, k), test[:500])[0]
+bound = {k: -evaluation.mean_and_error(lambda x: vae.log_prob_bound(x, k), test[:1000])[0]
          for k in (1, 64)}
 print(f"-ELBO {rate + distortion:.2f} nats = rate {rate:.2f} + distortion {distortion:.2f}  {told}")
-print(f"bound, k = 1: {bound[1]:.2f}, k = 64: {bound[64]:.2f} nats: the difference was gap")
+print(f"bound, k = 1: {bound[1]:.2f}, k = 64: {bound[64]:.2f} nats: at least the rest was gap")
 active = evaluation.active_units(vae, test)
 print(f"active units {active} of {Z}: the others tell nothing of x, and cost no rate")
 
@@ -88,7 +88,7 @@ n = 100 if args.quick else 1000
 with tg.no_grad():
     codes = rng.standard_normal((n, Z)).astype("float32")
     drawn = {"VAE": vae.decode(codes), "autoencoder": plain.decode(codes)}
-    drawn = {name: (p.logits.numpy() > 0).astype("float32") for name, p in drawn.items()}
+    drawn = {name: p.sample() for name, p in drawn.items()}                 # x ~ p(x | z)
 if world:
     scores = {name: world.log_prob(x).mean() for name, x in drawn.items()}
     print("mean ln p_data of drawn pictures: "
@@ -125,7 +125,8 @@ axes[1, 0].set(xlabel="step", ylabel="nats per picture", title="learning",
 axes[1, 0].legend(fontsize=8, loc="upper right")
 variances = np.sort(evaluation.latent_variances(vae, test))[::-1]
 axes[1, 1].bar(range(Z), variances)
-axes[1, 1].set(xlabel="latent, sorted", ylabel="Var_x E[z_i | x]", title=f"{active} active units")
+axes[1, 1].set(xticks=range(0, Z, 3), xlabel="latent, sorted", ylabel="Var_x E[z_i | x]",
+               title=f"{active} active units")
 with tg.no_grad():
     z_plain = plain.encode(test).numpy()
 for ax, codes, title in ((axes[1, 2], z, "VAE"), (axes[1, 3], z_plain, "autoencoder")):
@@ -136,7 +137,7 @@ fig.colorbar(dots, ax=axes[1, 3], label="digit", ticks=range(10))
 print("figure:", plotting.save(fig, args.out, f"24_vae_{args.data}.png", args.show))
 
 # %% The promise of this lesson
-assert bound[64] <= rate + distortion + 1 and (not world or bound[64] > floor - 1)
+assert bound[64] <= bound[1] + 0.5 and (not world or bound[64] > floor - 1)
 if world and not (args.quick or args.steps):
     assert bound[64] < floor + 16 and scores["VAE"] > scores["autoencoder"] + 20 and probe > 0.7
 # What we left out: tighter bounds (25), better priors and two levels (models/approximate/vae.py,

@@ -7,6 +7,7 @@ another: mode collapse. A likelihood would notice a mode left out; here only cou
     packing   the critic sees two samples side by side: a pair that is too alike gives itself away
     a code    the generator is told one of 64 kinds and a third network must read it from the sample
               (InfoGAN): so samples of different kinds must differ
+Two numbers are needed: modes found, and the share of samples near a mode. Strewn points find many.
 
 Changed since lesson 29: points in a plane, whose modes can be counted
     python lessons/30_mode_collapse.py       about a minute, offline
@@ -79,6 +80,9 @@ for name, (found, share) in ends.items():
     print(f"{name}, {games[name][1]} steps: {found} of {world.K} modes found by {n} samples, "
           f"{100 * share:.1f} % within 3 sigma")
     print("    " + told[name])
+evenly = modes_found(world, np.random.default_rng(args.seed).uniform(-5, 5, (n, 2)))
+print(f"points strewn evenly {evenly[0]} of {world.K}, {100 * evenly[1]:.1f} % within 3 sigma: "
+      "modes found mean little without the share")
 print(f"true samples {true_found} of {world.K}, {100 * true_share:.1f} % within 3 sigma (exactly: "
       "98.889 %; more means too narrow)")
 
@@ -106,6 +110,6 @@ assert true_found == world.K and abs(true_share - 0.98889) < 0.01
 if not (args.quick or args.steps):
     assert ends["plain"][0] < 20, "the plain GAN did not collapse"
     assert ends["with a code"][0] >= 22, "the cure did not work"
-# What we left out: more seeds. Packing helps on average, not each time: 7 modes over five seeds of
-# 2000 steps (python -m tinygen.reproduce P11). Longer runs: the best recipe then finds all 25 for
-# each of five (P11-grid). Distances that pull from afar (31). Exercise: ex33_gan_losses.
+# What we left out: more seeds. Packing spreads the samples on average, not each time: 7 modes over
+# five seeds of 2000 steps (python -m tinygen.reproduce P11). Longer runs: the best recipe finds all
+# 25 for each of five (P11-grid). Distances that pull from afar (31). Exercise: ex33_gan_losses.
