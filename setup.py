@@ -12,6 +12,7 @@ setup(
     install_requires=["numpy>=2.0", "matplotlib>=3.8"],
     extras_require={
         "test": ["pytest>=8"],
+        "mpi": ["mpi4py>=4"],
         "gpu": ["cupy-cuda12x>=13.2"],
         "gpu-cuda13": ["cupy-cuda13x>=13.6"],
     },

@@ -18,7 +18,7 @@ Reading order, each file importing only from those before it:
     models/tractable/     explicit density, exact
     models/approximate/   explicit density, a lower bound
     models/implicit/      samples only
-    training.py, evaluation.py, plotting.py
+    parallel.py, training.py, evaluation.py, plotting.py
 
 `import tinygen as tg` gives the Tensor and every operation as tg.NAME.
 """

@@ -15,13 +15,14 @@ import signal
 import sys
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 
 import numpy
 
 from .datasets.files import read_npz
 from .engine.backend import random_state, set_random_state, xp
 from .optim import clip_grad_norm
+from .parallel import team
 
 FORMAT = 1                      # of checkpoint files; raised when an older file would be misread
 
@@ -38,16 +39,22 @@ def fit(model, batches, steps, goals, *, clip=None, checkpoint=None, every=1000,
     report       called as report(step, steps, losses, examples) after every step; see Progress
     evaluate     called as evaluate(step) every `every` steps and at the end, in eval mode
     A loss that is not finite raises FloatingPointError before its optimizer changes anything.
+    Under mpirun, each process learns from its part of every batch (parallel.py), and the first one
+    reports and saves; Ctrl-C is mpirun's there, and ends all at once.
     """
     if every < 1:
         raise ValueError(f"fit: every is {every}; needs at least 1")
     run = _Run(model, batches, goals, clip)
+    if run.team and run.team.rank:
+        checkpoint = report = None
     if checkpoint and os.path.exists(checkpoint):
         run.load(checkpoint)
     elif checkpoint:
         run.save(checkpoint)                        # a path that cannot be written fails now
+    if run.team:
+        run.set_state(*run.team.same(run.state()))
     model.train()
-    with _interrupt_between_steps() as interrupted:
+    with _interrupt_between_steps() if not run.team else nullcontext() as interrupted:
         while run.step < steps and not interrupted:
             losses, examples = run.advance()
             if report:
@@ -74,6 +81,9 @@ class _Run:
         self.model, self.batches, self.goals, self.clip = model, batches, goals, clip
         self.step, self.losses = 0, {name: [] for name, _, _ in goals}
         self.written = None                             # which file the checkpoint was, by us
+        self.team = team()
+        if self.team:
+            batches.share(self.team.rank, self.team.size)
 
     def advance(self):
         """One step; its losses by name, and how many examples it saw."""
@@ -84,8 +94,9 @@ class _Run:
         x = tuple(map(xp.asarray, x)) if isinstance(x, tuple) else xp.asarray(x)
         examples = len(x[0] if isinstance(x, tuple) else x)
         try:
-            losses = {name: self.lower(name, loss(x), optimizer)
-                      for name, loss, optimizer in self.goals}
+            with self.team.random_numbers(examples) if self.team else nullcontext():
+                losses = {name: self.lower(name, loss(x), optimizer)
+                          for name, loss, optimizer in self.goals}
         except MemoryError as error:
             raise MemoryError(
                 f"fit: out of memory at step {self.step + 1}, with {examples} examples a batch "
@@ -94,17 +105,20 @@ class _Run:
         for name, value in losses.items():
             self.losses[name].append(value)
         self.step += 1
-        return losses, examples
+        return losses, examples * (self.team.size if self.team else 1)
 
     def lower(self, name, loss, optimizer):
         """One step of the optimizer; gives the loss before it."""
         value = loss.item()
+        optimizer.zero_grad()
+        if math.isfinite(value):
+            loss.backward(optimizer.params)
+        if self.team:
+            value = self.team.average(optimizer.params, value)
         if not math.isfinite(value):
             raise FloatingPointError(
                 f"fit: the {name} became {value} at step {self.step + 1}; the step was not taken. "
                 "Lower the learning rate, clip the gradients, or look with tg.debug()")
-        optimizer.zero_grad()
-        loss.backward(optimizer.params)
         if self.clip is not None:
             clip_grad_norm(optimizer.params, self.clip)
         optimizer.step()

@@ -35,6 +35,7 @@ class Endless:
         self.batch_size, self.transform = batch_size, transform
         self.seed, self.step = int(rng.integers(2**63)), 0
         self.order, self.order_of = None, -1  # the permutation at hand, and its pass
+        self.part, self.parts = 0, 1
 
     def __iter__(self):
         return self
@@ -50,7 +51,19 @@ class Endless:
         rows = self.order[i * self.batch_size:(i + 1) * self.batch_size]
         batch = _take(self.arrays, rows, self.transform, rng)
         self.step += 1
-        return batch
+        return batch if self.parts == 1 else self._own(batch)
+
+    def share(self, part, parts):
+        """Batches of as many examples as before are now parts of one `parts` times as large."""
+        size = self.batch_size // self.parts * parts
+        _checked(self.arrays, size, drop_last=True)
+        self.batch_size, self.part, self.parts = size, part, parts
+
+    def _own(self, batch):
+        """The part of a whole batch that is ours."""
+        B = self.batch_size // self.parts
+        own = slice(self.part * B, (self.part + 1) * B)
+        return tuple(x[own] for x in batch) if isinstance(batch, tuple) else batch[own]
 
     def state(self):
         """Four integers: seed and step, and the N and B they are good for."""

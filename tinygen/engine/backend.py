@@ -13,6 +13,7 @@ import ctypes
 import importlib
 import json
 import os
+from contextlib import contextmanager
 
 import numpy
 
@@ -51,6 +52,10 @@ def _load(name):
         return numpy
     try:
         cupy = importlib.import_module("cupy")
+        for name in ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID"):     # see parallel.py
+            if name in os.environ:
+                gpus = cupy.cuda.runtime.getDeviceCount()
+                cupy.cuda.Device(int(os.environ[name]) % gpus).use()
         cupy.zeros(1).sum()                            # fails here and now if there is no GPU
     except Exception as error:
         raise RuntimeError(f"use: the cupy backend cannot start ({_first_line(error)}); it needs "
@@ -114,7 +119,7 @@ def _repeats(index):
 # --- random numbers: one generator on the host (weights, order of the data), one beside the arrays 
 
 class _Random:
-    host = device = None
+    host = device = share = None
 
 
 _random = _Random()
@@ -142,13 +147,36 @@ def host_rng():
 def normal(shape, dtype="float32"):
     """Standard normal numbers as a backend array."""
     host_rng()
-    return xp.asarray(_random.device.standard_normal(shape, dtype=numpy.dtype(dtype)))
+    return _drawn(_random.device.standard_normal, shape, dtype)
 
 
 def uniform(shape, dtype="float32"):
     """Uniform numbers in [0, 1) as a backend array."""
     host_rng()
-    return xp.asarray(_random.device.random(shape, dtype=numpy.dtype(dtype)))
+    return _drawn(_random.device.random, shape, dtype)
+
+
+def _drawn(draw, shape, dtype):
+    if _random.share is None:
+        return xp.asarray(draw(shape, dtype=numpy.dtype(dtype)))
+    B, part, parts = _random.share
+    shape = list(shape) if hasattr(shape, "__iter__") else [shape]
+    own = [slice(None)] * len(shape)
+    if B in shape:
+        axis = shape.index(B)
+        shape[axis], own[axis] = B * parts, slice(part * B, (part + 1) * B)
+    return xp.asarray(draw(tuple(shape), dtype=numpy.dtype(dtype)))[tuple(own)]
+
+
+@contextmanager
+def shared_random_numbers(B, part, parts):
+    """In the block, numbers with an axis of length B are those of part `part` of a batch of
+    parts * B: each process draws for all and keeps its own."""
+    _random.share = B, part, parts
+    try:
+        yield
+    finally:
+        _random.share = None
 
 
 def random_state():
