@@ -79,7 +79,8 @@ axes[0, 0].set(xlabel="n: letters in a cell", ylabel="nats per name", xticks=ord
                title="too little context, too many cells")
 axes[0, 0].legend(fontsize=8)
 axes[0, 1].semilogx(amounts[1:], smoothed[1:], "o-")
-axes[0, 1].set(xlabel="smoothing, added to each count", ylabel="nats per new name", title="n = 4")
+axes[0, 1].set(xlabel="smoothing, added to each count", ylabel="nats per new name",
+               title="n = 4: how much smoothing?")
 table = np.exp(NGram(V, 2, 0.1).fit(train).log_p.data)
 axes[0, 2].imshow(table, cmap="gray_r")
 ticks = dict(ticks=range(V), labels=vocabulary.chars, fontsize=7)

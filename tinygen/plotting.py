@@ -88,6 +88,7 @@ def codebook_usage(ax, share, title=None):
     """A bar for each code's share (K,), the most used first, beside 1 / K, an even use."""
     ax.bar(numpy.arange(len(share)), numpy.sort(share)[::-1], width=1.0)
     floor_line(ax, 1 / len(share), "even use")
+    ax.legend(fontsize=8)
     ax.set_xlabel("code, by use")
     ax.set_ylabel("share")
     if title:

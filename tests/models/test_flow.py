@@ -1,6 +1,7 @@
 """Flows keep the law of the change of variables: inverse and log-det against a numeric Jacobian,
 and a density that integrates to one and that samples follow."""
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -21,7 +22,6 @@ from tinygen.models.tractable.flow import (ActNorm, BatchNorm, Chain, Flow, Inve
 from tinygen.models.tractable.image_flow import Logit
 from tinygen.nn import mlp
 from tinygen.optim import Adam
-
 from tinygen.training import fit
 
 HIDDEN = (8, 8)                     # tanh in all nets below: smooth, so that differences are exact
@@ -422,3 +422,17 @@ def test_mistakes_get_one_sentence(sentence, call):
     with pytest.raises(ValueError, match=sentence) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.host_only(reason="tracemalloc sees NumPy's memory")
+@pytest.mark.parametrize("make, per_D", [(coupling_flow, 10), (maf, 7)])
+@pytest.mark.parametrize("D, H, n", [(16, 64, 4), (32, 64, 6), (16, 128, 6)])
+def test_a_step_keeps_what_the_docstring_says(make, per_D, D, H, n):
+    B, flow = 2048, make(D, n, (H, H))
+    x = RNG.normal(size=(B, D)).astype("float32")
+    flow.loss(x).backward()                     # sets ActNorm up, and warms caches
+    tracemalloc.start()
+    loss = flow.loss(x)
+    kept = tracemalloc.get_traced_memory()[0] / 4 / (B * n)
+    tracemalloc.stop()
+    assert loss.requires_grad and kept == pytest.approx(per_D * D + 2 * 2 * H, rel=0.06)

@@ -113,7 +113,8 @@ class MixtureMADE(Tractable):
 def maf(D, n=5, hidden=(64, 64), K=None):
     """n autoregressive bijections, the order reversed each time, behind an ActNorm (MAF).
 
-    K: how many Gaussians each conditional of the base has (MAF MoG); None for a standard normal."""
+    K: how many Gaussians each conditional of the base has (MAF MoG); None for a standard normal. A
+    step keeps about B (7 D + 2 U) numbers for each bijection of U hidden units."""
     orders = [range(D)[::1 if i % 2 else -1] for i in range(n + 1)]
     base = K and MixtureMADE(D, K, hidden, numpy.array(orders[n]))
     return Flow(D, [ActNorm(D), *[Autoregressive(D, hidden, numpy.array(order))

@@ -57,7 +57,8 @@ def alternating(D, first):
 def coupling_flow(D, n=8, hidden=(64, 64), affine=True):
     """RealNVP on vectors, or NICE without affine: n couplings that take turns, behind an ActNorm.
 
-    Each starts as the identity: its net's last layer is 0."""
+    Each starts as the identity: its net's last layer is 0. A step keeps about B (10 D + 2 U)
+    numbers for each coupling of U hidden units."""
     layers = [ActNorm(D)]
     for i in range(n):
         net = mlp((D, *hidden, 2 * D if affine else D), relu)
