@@ -1,0 +1,69 @@
+"""The pieces of the GAN experiments that a wrong number would come from."""
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import tinygen as tg
+from tinygen.datasets.known import Glyphs
+from tinygen.engine.backend import to_numpy
+from tinygen.models.implicit.architectures import leaky
+from tinygen.nn import mlp
+from tinygen.reproduce.gans import (CodeGAN, code_generator, flipped, judge, players, stack,
+                                    stacked_modes)
+
+
+def code_gan(kinds=5):
+    return CodeGAN(9, latent=kinds, output=flipped, generator=code_generator(kinds, 8, 9),
+                   critic=mlp((9, 8, 1), leaky))
+
+
+def test_a_code_is_one_of_its_kinds_and_all_are_drawn_evenly():
+    z = to_numpy(code_gan().latents(5000))
+    assert z.dtype == np.float32 and np.allclose(np.sort(z, axis=1)[:, :-1], 0)
+    assert np.allclose(z.max(1), math.sqrt(5))
+    counts = (z > 0).sum(0)
+    assert (abs(counts / 5000 - 0.2) < 4 * math.sqrt(0.16 / 5000)).all()
+
+
+@pytest.mark.parametrize("sure, share", [(-40.0, 0.02), (40.0, 0.98)])
+def test_flips_are_the_worlds_own(sure, share):
+    """Sure logits are a template; what is off it is Bernoulli(eps), as in Glyphs."""
+    x = to_numpy(flipped(tg.tensor(np.full((200, 256), sure, "float32"))))
+    assert x.dtype == np.float32 and set(np.unique(x)) == {0.0, 1.0}
+    assert abs(x.mean() - share) < 4 * math.sqrt(0.02 * 0.98 / x.size)
+
+
+def test_a_flipped_pixels_gradient_is_turned_round():
+    l = tg.tensor(np.zeros((400, 9)), requires_grad=True)
+    slope = to_numpy(tg.grad(flipped(l, eps=0.5).sum(), l))
+    assert (slope != 0).all() and abs((slope < 0).mean() - 0.5) < 4 * 0.5 / 60
+
+
+def test_true_samples_pass_the_judge_and_collapsed_ones_do_not():
+    world, rng = Glyphs(), np.random.default_rng(0)
+    nats, share = judge(world, world.sample(2000, rng), world.sample(2000, rng))
+    assert nats < 2 and 0.95 < share < 1.05
+    alike = world.sample(2000, rng)[:1].repeat(2000, axis=0)
+    assert judge(world, alike, world.sample(2000, rng))[1] < 0.01
+
+
+def test_each_player_has_its_own_rate():
+    (_, _, critic), (_, _, generator) = players(code_gan(), 100, 1e-3, critic_lr=4e-3)
+    assert critic.lr(1) == pytest.approx(4 * generator.optimizer.lr(1)) == 4e-3
+
+
+def test_stacked_modes_are_triples_in_the_order_of_the_channels():
+    """Pictures that are constant show their digit; the classifier reads it off one pixel."""
+    reader = SimpleNamespace(labels=lambda x: np.rint(255 * x[:, 0]).astype(int))
+    pool = np.arange(10, dtype="uint8")[:, None, None].repeat(28, 1).repeat(28, 2)
+    x = stack(pool[[7, 7]], pool, np.random.default_rng(0))
+    assert x.shape == (2, 3 * 784) and x.dtype == np.float32
+    digits = np.rint(255 * x.reshape(2, 3, 784)[:, :, 0]).astype(int)
+    assert (digits[:, 0] == 7).all()
+    counts = stacked_modes(reader, x)
+    assert counts.shape == (1000,) and counts.sum() == 2
+    assert set(np.flatnonzero(counts)) == {a * 100 + b * 10 + c for a, b, c in digits}
+    many = stack(pool.repeat(2000, 0), pool, np.random.default_rng(1))
+    assert (stacked_modes(reader, many) > 0).all()          # 20 a triple: all 1000 are met
