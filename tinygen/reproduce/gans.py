@@ -167,8 +167,7 @@ def gan_on_glyphs(run):
     eps after; critic MLP 256-512-512-1, R1 of weight .2, each batch of 64 drawn afresh, 8000 steps
     of Adam 1e-3 cosine, betas (0, .99), averaged weights. By how many nats the mean ln p_data of
     2000 samples is off that of real glyphs; inf where they find less than 90 % of the templates
-    that true samples would. Also printed: distances to training examples, an MMD test. Not
-    reached: this is an open target."""
+    that true samples would. Also printed: distances to training examples, an MMD test."""
     world, steps, n = Glyphs(), 8000, 100 if run.quick else 2000
     kinds, hidden = (16, 16) if run.quick else (2048, 512)
     model = CodeGAN(256, latent=kinds, output=flipped,
