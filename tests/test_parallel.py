@@ -116,7 +116,8 @@ def test_a_loss_that_is_not_finite_in_one_process_stops_each():
     done = under_mpirun(2, "model, batches, [(name, loss, adam)] = vae(4)\n"
                            "factor = float(['1', 'nan'][int(os.environ['OMPI_COMM_WORLD_RANK'])])\n"
                            "try:\n"
-                           "    fit(model, batches, 9, [(name, lambda x: loss(x) * factor, adam)])\n"
+                           "    goal = name, lambda x: loss(x) * factor, adam\n"
+                           "    fit(model, batches, 9, [goal])\n"
                            "except FloatingPointError as error:\n"
                            "    print(error)")
     assert done.returncode == 0 and done.stdout.count("became nan at step 1") == 2, done.stderr

@@ -12,15 +12,23 @@ A checkpoint (fit's, or any file of save_arrays), here unless said otherwise:
                           folder fails before the first step
   two runs, one file      the run that finds the other's file stops and says so
 
+Readers of files (IDX, plain or gzip; text; .npz data; checkpoints), whatever the bytes: the content,
+or ValueError in one sentence; no other error, no hang, no more memory than the sizes allowed.
+Thousands of mutated files are tried (TINYGEN_LONG: a million); wrong magic, empty, truncated, oversized and lying ones by
+name in datasets/.
+
     TINYGEN_LONG=1 python -m pytest tests/test_surviving.py     tries more, for minutes
 """
 import glob
+import gzip
 import io
 import json
+import math
 import os
 import pickle
 import random
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -34,7 +42,10 @@ import numpy as np
 import pytest
 
 import tinygen as tg
+from tinygen.datasets import mnist
 from tinygen.datasets.batches import Endless
+from tinygen.datasets.binary import load_binary
+from tinygen.datasets.text import read_names
 from tinygen.nn import Linear
 from tinygen.optim import Adam
 from tinygen.training import fit, load_arrays, save_arrays
@@ -297,6 +308,119 @@ def test_another_format_is_told_by_its_number(number, tmp_path):
         tiny(tmp_path / "run.npz", 5)
 
 
+# --- mutated files --------------------------------------------------------------------------------
+
+def zipped(members, how=zipfile.ZIP_STORED):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", how) as zip_file:
+        for name, content in members.items():
+            zip_file.writestr(name, content)
+    return file.getvalue()
+
+
+def idx(shape):
+    return bytes([0, 0, 8, len(shape)]) + struct.pack(f">{len(shape)}I", *shape) + bytes(
+        range(math.prod(shape)))
+
+
+PARTS = {f"{name}_data.npy": npy(np.eye(n, 4, dtype=dtype)) for name, n, dtype in
+         (("train", 6, "float32"), ("valid", 3, "uint8"), ("test", 2, "bool"))}
+CHECKPOINT = {"x.npy": npy(np.arange(4.0)), "y.npy": npy(np.ones((2, 3), "float32", order="F")),
+              "meta.npy": npy(np.array(json.dumps({"format": 1, "arrays": ["x", "y"], "step": 3})))}
+EDGES = [bytes(4), b"\xff" * 4, b"\x7f\xff\xff\xff", b"\0\0\0\1", bytes(8), b"\xff" * 8,
+         b"(", b"[" * 50, b"-1", b"9" * 20, b"'", b"1e999", b"|O", b"\xef\xbb\xbf", b"\x1f\x8b"]
+
+
+def mutated(content, rng):
+    """A few bytes changed, put in, taken out, doubled, or the end cut off."""
+    content = bytearray(content)
+    for _ in range(rng.randint(1, 4)):
+        i = rng.randrange(len(content) + 1)
+        j = min(i + rng.choice([1, 1, 2, 4, 8, 40]), len(content))
+        way = rng.randrange(6)
+        if way == 0:
+            content[i:j] = rng.randbytes(j - i)
+        elif way == 1:
+            edge = rng.choice(EDGES)
+            content[i:i + len(edge)] = edge
+        elif way == 2:
+            content[i:i] = rng.choice([*EDGES, rng.randbytes(3)])
+        elif way == 3:
+            del content[i:j]
+        elif way == 4:
+            content[i:i] = content[i:j] * rng.choice([1, 100])
+        elif rng.random() < 0.3:
+            del content[i:]
+    return bytes(content)
+
+
+def inside(members, rng, how):
+    """The archive of members of which one is mutated: its own checksum is right again."""
+    name = rng.choice([*members])
+    return zipped({**members, name: mutated(members[name], rng)}, how)
+
+
+def of_archive(members):
+    """Mutated from outside, where checksums tell, or from inside, where they do not."""
+    def make(rng):
+        how = rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+        return mutated(zipped(members, how), rng) if rng.random() < 0.5 else inside(
+            members, rng, how)
+    return make
+
+
+def mutated_idx(rng):
+    content = mutated(idx(rng.choice([(5,), (3, 4), (2, 3, 4)])), rng)
+    way = rng.randrange(3)
+    return content if way == 0 else gzip.compress(content, 1) if way == 1 else mutated(
+        gzip.compress(content, 1), rng)
+
+
+READERS = {                             # name: (reads the path, makes a file's bytes from an rng)
+    "idx": (lambda path: mnist.read_idx(path, 2**16), mutated_idx),
+    "names": (read_names, lambda rng: mutated("\ufeffemma\r\n이름\n\n ava \n".encode(), rng)),
+    "binary": (lambda path: load_binary(Path(path).stem), of_archive(PARTS)),
+    "checkpoint": (load_arrays, of_archive(CHECKPOINT)),
+}
+
+
+def reads_or_refuses(name, inputs, measured, folder):
+    """Gives many mutated files to a reader; how many it read. Measuring memory makes it slow, so
+    that is done for the first inputs."""
+    read, make = READERS[name]
+    path, good = os.path.join(folder, "x.npz"), 0
+    tracemalloc.start()
+    for i in range(inputs):
+        content = make(random.Random(i))
+        with open(path, "wb") as file:
+            file.write(content)
+        if i == measured:
+            tracemalloc.stop()
+        if i < measured:
+            tracemalloc.reset_peak()
+        before, start = tracemalloc.get_traced_memory()[0], time.perf_counter()
+        try:
+            read(path)
+            good += 1
+        except ValueError as error:
+            assert str(path) in str(error) and "\n" not in str(error), f"input {i}: {error}"
+        except Exception as error:
+            raise AssertionError(f"input {i}: {error!r}") from error
+        peak, spent = tracemalloc.get_traced_memory()[1] - before, time.perf_counter() - start
+        assert peak < 2**20 and spent < 10, f"input {i}: {peak} bytes, {spent} seconds"
+    tracemalloc.stop()
+    return good
+
+
+@pytest.mark.host_only(reason="reads files into NumPy arrays")
+@pytest.mark.parametrize("name", READERS)
+def test_mutated_files_are_read_or_refused(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("TINYGEN_DATA", str(tmp_path))
+    inputs = 250_000 if LONG else 600
+    good = reads_or_refuses(name, inputs, 20_000 if LONG else 600, tmp_path)
+    assert 0.01 * inputs < good < 0.99 * inputs         # the mutations are neither blunt nor idle
+
+
 # --- two runs, one file ---------------------------------------------------------------------------
 
 def test_a_run_that_finds_anothers_checkpoint_stops_and_says_so(tmp_path):
@@ -304,7 +428,7 @@ def test_a_run_that_finds_anothers_checkpoint_stops_and_says_so(tmp_path):
 
     def another_run(step, *_):
         if step == 4:
-            tiny(path, 3)                               # resumes at 3: writes nothing, disturbs none
+            tiny(path, 3)                               # goes on at 3: writes nothing
         if step == 7:
             tiny(path, 9)
     with pytest.raises(FileExistsError, match="another run has written .*run.npz since this one "
