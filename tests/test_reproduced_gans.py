@@ -10,8 +10,8 @@ from tinygen.datasets.known import Glyphs
 from tinygen.engine.backend import to_numpy
 from tinygen.models.implicit.architectures import leaky
 from tinygen.nn import mlp
-from tinygen.reproduce.gans import (CodeGAN, code_generator, flipped, judge, players, stack,
-                                    stacked_modes)
+from tinygen.reproduce.gans import (CodeGAN, code_generator, flipped, judge, likelier, players,
+                                    stack, stacked_modes)
 
 
 def code_gan(kinds=5):
@@ -33,6 +33,12 @@ def test_flips_are_the_worlds_own(sure, share):
     x = to_numpy(flipped(tg.tensor(np.full((200, 256), sure, "float32"))))
     assert x.dtype == np.float32 and set(np.unique(x)) == {0.0, 1.0}
     assert abs(x.mean() - share) < 4 * math.sqrt(0.02 * 0.98 / x.size)
+
+
+def test_thresholded_pixels_take_their_likelier_value():
+    logits = tg.tensor([[-0.1, 0.1, -3.0, 2.0]])
+    assert (to_numpy(flipped(logits, eps=0.0, template=likelier)) == [[0, 1, 0, 1]]).all()
+    assert (to_numpy(flipped(logits, eps=1.0, template=likelier)) == [[1, 0, 1, 0]]).all()
 
 
 def test_a_flipped_pixels_gradient_is_turned_round():
