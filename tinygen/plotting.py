@@ -1,6 +1,7 @@
 """Every picture a lesson shows. Each function draws into the axes it is given and returns nothing;
 `figure` makes the axes and `save` writes the file.
 """
+import io
 import os
 
 import numpy
@@ -26,6 +27,15 @@ def save(fig, folder, name, show=False):
         plt.show()
     plt.close(fig)
     return path
+
+
+def png(fig, dpi=110):
+    """The picture as the bytes of a PNG, to be put into a page."""
+    import matplotlib.pyplot as plt
+    file = io.BytesIO()
+    fig.savefig(file, format="png", dpi=dpi)
+    plt.close(fig)
+    return file.getvalue()
 
 
 def images(ax, x, shape, columns=8, title=None, color=None):
