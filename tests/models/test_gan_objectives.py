@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import tinygen as tg
+from tinygen.datasets.known import Mixture2D
 from tinygen.engine.backend import to_numpy, xp
-from tinygen.models.implicit import objectives
 from tinygen.models.implicit.architectures import (MinibatchStd, bits, dcgan_critic,
                                                    dcgan_generator, wave_critic, waves)
 from tinygen.models.implicit.gan import GAN, ConditionalGAN, InfoGAN
@@ -19,7 +19,7 @@ from tinygen.models.implicit.objectives import (HINGE, LEAST_SQUARES, MINIMAX, N
                                                 WASSERSTEIN, WeightClipping, diagnose,
                                                 gradient_penalty, r1_penalty, smoothed)
 from tinygen.nn import Linear, mlp
-from tinygen.optim import SGD, Adam
+from tinygen.optim import SGD, Adam, cosine
 
 LN_2 = math.log(2)
 
@@ -374,3 +374,51 @@ def test_diagnosis_in_one_line(verdict, model):
 def test_diagnosis_needs_a_few_examples():
     with pytest.raises(ValueError, match="diagnose: given 3 real examples; needs at least 8"):
         diagnose(Toy(draw(), 0.3, 0.0), np.zeros((3, 2), "float32"))
+
+
+def trained(objective, real, fake, D, steps, penalty=None, lr=5e-3):
+    """A critic of D inputs against two fixed samplers."""
+    tg.seed(0)
+    critic = mlp((D, 64, 64, 1), tg.tanh)
+    adam = Adam(critic.parameters(), cosine(lr, steps))
+    for _ in range(steps):
+        x, y = xp.asarray(real(256)), xp.asarray(fake(256))
+        loss = objective.critic(critic(x), critic(y))
+        adam.zero_grad()
+        (loss + penalty(critic, x, y) if penalty else loss).backward()
+        adam.step()
+    return critic
+
+
+def test_a_trained_critic_comes_near_p_over_p_plus_q_in_the_plane():
+    """p a ring of bumps, q a normal: D* is known everywhere, and so is the lowest loss."""
+    world, rng = Mixture2D("ring", s=0.3), np.random.default_rng(0)
+
+    def normal(n):
+        return rng.normal(size=(n, 2)).astype("float32")
+
+    def log_q(x):
+        return -np.log(2 * np.pi) - 0.5 * (x.astype("float64") ** 2).sum(1)
+    critic = trained(NON_SATURATING, lambda n: world.sample(n, rng), normal, 2, 1000)
+    x = np.concatenate([world.sample(3000, rng), normal(3000)])
+    best = world.log_prob(x) - log_q(x)
+    with tg.no_grad():
+        logits = to_numpy(critic(xp.asarray(x)))[:, 0]
+    off = 1 / (1 + np.exp(-logits)) - 1 / (1 + np.exp(-best))
+    assert np.sqrt((off ** 2).mean()) < 0.05 < abs(1 / (1 + np.exp(-best)) - 0.5).mean()
+
+
+@pytest.mark.parametrize("m", [1.0, 2.0])
+def test_a_trained_wasserstein_critic_comes_near_the_shift_and_its_penaltys_slack(m):
+    """max over s of m s - 10 (s - 1)^2 is at s = 1 + m / 20, so it tells W1 (1 + m / 20)."""
+    rng = np.random.default_rng(0)
+
+    def penalty(critic, x, y):                  # after C points the right way: see lesson 31
+        count[0] += 1
+        return gradient_penalty(critic, x, y) if count[0] > 30 else 0.0
+    count, samplers = [0], [lambda n, c=c: rng.normal(c, 0.1, (n, 1)).astype("float32")
+                            for c in (0.0, m)]
+    critic = trained(WASSERSTEIN, *samplers, 1, 500, penalty, lr=3e-3)
+    with tg.no_grad():
+        told = [to_numpy(critic(xp.asarray(sample(5000)))).mean() for sample in samplers]
+    assert told[0] - told[1] == pytest.approx(m * (1 + m / 20), abs=0.1)
