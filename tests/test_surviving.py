@@ -14,10 +14,10 @@ A checkpoint (fit's, or any file of save_arrays), here unless said otherwise:
 
 Readers of files (IDX, plain or gzip; text; .npz data; checkpoints), whatever the bytes: the content,
 or ValueError in one sentence; no other error, no hang, no more memory than the sizes allowed.
-Thousands of mutated files are tried (TINYGEN_LONG: a million); wrong magic, empty, truncated, oversized and lying ones by
-name in datasets/.
+Thousands of mutated files are tried (a million where TINYGEN_LONG is set); wrong magic, empty,
+truncated, oversized and lying ones by name in datasets/.
 
-    TINYGEN_LONG=1 python -m pytest tests/test_surviving.py     tries more, for minutes
+    TINYGEN_LONG=1 python -m pytest tests/test_surviving.py     tries more, for 40 minutes
 """
 import glob
 import gzip
@@ -407,7 +407,7 @@ def reads_or_refuses(name, inputs, measured, folder):
         except Exception as error:
             raise AssertionError(f"input {i}: {error!r}") from error
         peak, spent = tracemalloc.get_traced_memory()[1] - before, time.perf_counter() - start
-        assert peak < 2**20 and spent < 10, f"input {i}: {peak} bytes, {spent} seconds"
+        assert peak < 2**23 and spent < 10, f"input {i}: {peak} bytes, {spent} seconds"
     tracemalloc.stop()
     return good
 
@@ -417,7 +417,7 @@ def reads_or_refuses(name, inputs, measured, folder):
 def test_mutated_files_are_read_or_refused(name, tmp_path, monkeypatch):
     monkeypatch.setenv("TINYGEN_DATA", str(tmp_path))
     inputs = 250_000 if LONG else 600
-    good = reads_or_refuses(name, inputs, 20_000 if LONG else 600, tmp_path)
+    good = reads_or_refuses(name, inputs, min(inputs, 2000), tmp_path)
     assert 0.01 * inputs < good < 0.99 * inputs         # the mutations are neither blunt nor idle
 
 
