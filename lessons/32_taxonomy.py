@@ -13,7 +13,7 @@ by less than between two seeds of one model is no difference: so each number com
 
 Changed since lesson 31: nothing is new but the comparison
     python lessons/32_taxonomy.py       about a minute; run again, it trains nothing twice
-    python -m tinygen.compare           every family on three worlds, about ten minutes
+    python -m tinygen.compare           every family, 15 minutes of one core's time
 
 같은 자료, 같은 분할, 같은 학습 시간을 주고 세 갈래를 한 표에서 견준다. 밀도 추정, 표본 생성, 표현 학습에서 으뜸인
 모델이 서로 다르다. 시드를 바꿔 얻은 흩어짐보다 작은 차이는 차이라고 하지 않는다.
