@@ -17,6 +17,19 @@ or ValueError in one sentence; no other error, no hang, no more memory than the 
 Thousands of mutated files are tried (a million where TINYGEN_LONG is set); wrong magic, empty,
 truncated, oversized and lying ones by name in datasets/.
 
+Runs
+  NaN or infinite data    refused when batches are made (datasets/test_batches.py); a loss that is
+                          not finite stops the run before it changes anything (test_training.py)
+  a batch of 1, of none   1 is as good as any; none is refused by each model; sample(0) is empty
+  labels out of range     refused with their range (engine/test_operations.py)
+  Ctrl-C                  training: saved, and told how to go on (test_training.py); download: goes
+                          on from the same byte (datasets/test_mnist.py); sampling: model, tape and
+                          modes are as they were
+  out of memory           says what to lower;   no GPU: engine/test_backend.py
+  two threads             each records its own graph (engine/test_tensor.py)
+  100,000 steps           memory grows by the history alone
+  mpirun, one fails       all end (test_parallel.py)
+
     TINYGEN_LONG=1 python -m pytest tests/test_surviving.py     tries more, for 40 minutes
 """
 import glob
@@ -46,7 +59,18 @@ from tinygen.datasets import mnist
 from tinygen.datasets.batches import Endless
 from tinygen.datasets.binary import load_binary
 from tinygen.datasets.text import read_names
-from tinygen.nn import Linear
+from tinygen.engine import backend
+from tinygen.models.approximate.iwae import IWAE
+from tinygen.models.approximate.mixture import GaussianMixture
+from tinygen.models.approximate.ppca import PPCA
+from tinygen.models.approximate.vae import VAE
+from tinygen.models.approximate.vqvae import VQVAE
+from tinygen.models.implicit.gan import GAN
+from tinygen.models.tractable.coupling_flow import Coupling, alternating
+from tinygen.models.tractable.flow import Flow
+from tinygen.models.tractable.made import FVSBN, MADE, NADE
+from tinygen.models.tractable.pixelcnn import PixelCNN
+from tinygen.nn import Linear, mlp
 from tinygen.optim import Adam
 from tinygen.training import fit, load_arrays, save_arrays
 
@@ -444,6 +468,64 @@ def test_an_unwritable_folder_fails_before_the_first_step(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(OSError, match="cannot write .*run.npz: Permission denied"):
         tiny(tmp_path / "run.npz", 5, report=lambda *_: pytest.fail("took a step"))
+
+
+# --- runs -----------------------------------------------------------------------------------------
+
+MODELS = {
+    "FVSBN": lambda: FVSBN(16), "NADE": lambda: NADE(16, 8), "MADE": lambda: MADE(16, (8,)),
+    "PixelCNN": lambda: PixelCNN((4, 4), channels=4, layers=2, kernels=(3, 3)),
+    "flow": lambda: Flow(16, [Coupling(alternating(16, 1), mlp((16, 8, 32), tg.relu))]),
+    "mixture": lambda: GaussianMixture(16, 3), "PPCA": lambda: PPCA(16, 2),
+    "VAE": lambda: VAE(16, 2, (8,)), "IWAE": lambda: IWAE(16, 2, (8,)),
+    "VQVAE": lambda: VQVAE(16, (2, 2), 4, 3, (8,)), "GAN": lambda: GAN(16, 2, (8,))}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_batches_of_one_and_of_none(name):
+    model = MODELS[name]()
+    loss = getattr(model, "loss", None) or model.critic_loss
+    x = (tg.to_numpy(backend.uniform((1, 16))) > 0.5).astype("float32")
+    loss(tg.xp.asarray(x)).backward()
+    assert any(p.grad is not None for p in model.parameters())
+    assert all(tg.xp.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    with pytest.raises(ValueError, match=r"x has shape \(0, 16\); needed"):
+        loss(tg.xp.zeros((0, 16), "float32"))
+    assert tg.to_numpy(model.sample(1)).shape == (1, 16)
+    assert tg.to_numpy(model.sample(0)).shape == (0, 16)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_ctrl_c_in_sampling_leaves_the_model_as_it_was(name, monkeypatch):
+    model, calls = MODELS[name]().train(), []
+    before = model.state_dict()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        for draw in (backend.normal, backend.uniform):
+            def interrupted(*args, draw=draw, **settings):
+                calls.append(draw)
+                raise KeyboardInterrupt
+            for module in [m for m in sys.modules.values()
+                           if getattr(m, "__name__", "").startswith("tinygen")]:
+                for key in [k for k, v in vars(module).items() if v is draw]:
+                    patch.setattr(module, key, interrupted)
+        model.sample(3)
+    assert calls and all(m.training for m in model.modules())
+    assert (tg.tensor([1.0], requires_grad=True) * 2.0).requires_grad     # the tape is on again
+    assert all(np.array_equal(v, before[k]) for k, v in model.state_dict().items())
+    assert tg.to_numpy(model.sample(3)).shape == (3, 16)
+
+
+@pytest.mark.host_only(reason="asks Linux for the host's memory")
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="asks Linux for its memory")
+def test_memory_stays_flat():
+    """What grows is the history: a loss and its place in a list, 32 bytes a step."""
+    def resident():
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    steps, found = 100_000 if LONG else 10_000, {}
+    tiny(None, steps, every=steps, report=lambda step, *_: found.update({step: resident()})
+         if step in (steps // 5, steps) else None)
+    assert found[steps] - found[steps // 5] < 2**20 + 50 * steps
 
 
 def test_out_of_memory_says_what_to_lower():
