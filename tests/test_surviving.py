@@ -12,8 +12,8 @@ A checkpoint (fit's, or any file of save_arrays), here unless said otherwise:
                           folder fails before the first step
   two runs, one file      the run that finds the other's file stops and says so
 
-Readers of files (IDX, plain or gzip; text; .npz data; checkpoints), whatever the bytes: the content,
-or ValueError in one sentence; no other error, no hang, no more memory than the sizes allowed.
+Readers of files (IDX, plain or gzip; text; .npz data; checkpoints), whatever the bytes: the
+content, or ValueError in one sentence; no other error, no hang, no more memory than sizes allow.
 Thousands of mutated files are tried (a million where TINYGEN_LONG is set); wrong magic, empty,
 truncated, oversized and lying ones by name in datasets/.
 
@@ -30,7 +30,7 @@ Runs
   100,000 steps           memory grows by the history alone
   mpirun, one fails       all end (test_parallel.py)
 
-    TINYGEN_LONG=1 python -m pytest tests/test_surviving.py     tries more, for 40 minutes
+    TINYGEN_LONG=1 python -m pytest tests/test_surviving.py     tries more, for 20 minutes
 """
 import glob
 import gzip

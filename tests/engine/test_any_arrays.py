@@ -1,8 +1,8 @@
 """Every operation on arrays of random shape, dtype and layout, against NumPy.
 
-Shapes have 0 to 4 axes, some of length 0 or 1; arrays are float32 or float64, and of each layout an
-array can have. Of each operation: its value is that of the plain form of test_operations.py, and its
-gradients do not depend on the layout; inputs stay as they were.
+Shapes have 0 to 4 axes, some of length 0 or 1; arrays are float32 or float64, and of each layout
+an array can have. Of each operation: its value is that of the plain form of test_operations.py, and
+its gradients do not depend on the layout; inputs stay as they were.
 
     TINYGEN_LONG=1      tries a hundred times as many
 """
