@@ -11,12 +11,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-import pytest
+# Before NumPy is loaded: two runs share the cores, and BLAS threads that wait for one spin on it.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import tinygen as tg
-from strict import strict_numpy
-from tinygen.engine import backend
-from tinygen.exercises import EXERCISES
+import pytest  # noqa: E402
+
+import tinygen as tg  # noqa: E402
+from strict import strict_numpy  # noqa: E402
+from tinygen.engine import backend  # noqa: E402
+from tinygen.exercises import EXERCISES  # noqa: E402
 
 os.environ["MPLBACKEND"] = "Agg"        # draw without a screen; lessons run as processes inherit it
 
@@ -57,8 +60,7 @@ def pytest_collection_finish(session):
         command = [sys.executable, "-m", "pytest", "--backend", "strict", "-q", "-x", "-p",
                    "no:cacheprovider", "-k", f"not ({LONG})", *there]
         process = subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=output,
-                                   stderr=subprocess.STDOUT,
-                                   env={**os.environ, "OPENBLAS_NUM_THREADS": "1"})
+                                   stderr=subprocess.STDOUT)
         session.config.stand_in_run = process, output
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import tinygen as tg
-from tinygen.engine import backend, tensor as engine
+from tinygen.engine import backend, blocks, tensor as engine
 from tinygen.engine.backend import xp
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -29,6 +29,12 @@ LOSSES = {
 }
 SMALL = ("vae_mlp", "made", "realnvp", "wgan_gp", "char_gru", "overhead")
 NAMES = SMALL if backend.xp.__name__ == "strict_numpy" else tuple(LOSSES)
+
+
+@pytest.fixture(autouse=True)
+def on_two_processors(monkeypatch):
+    """As the benchmark runs them, however many threads this test run allows itself."""
+    monkeypatch.setattr(blocks, "CPUS", 2)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,7 @@ REAL_DATA = Path(os.environ.get("TINYGEN_DATA", "nowhere")) / "mnist"
 
 
 def run(lesson, *flags, **environment):
-    # A quick lesson keeps to one BLAS thread: beside other tests, two only wait for each other.
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"} | environment
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | environment
     return subprocess.run([sys.executable, str(lesson), *flags], capture_output=True, text=True,
                           env=environment, timeout=120)
 
@@ -30,12 +30,25 @@ def words(line):
     return re.sub(r"[-+\d.,e]*\d[\d.]*", "#", line.replace("\\|", "|")).split()[:4]
 
 
+@pytest.fixture(scope="module")
+def quick_runs(request, tmp_path_factory):
+    """lesson -> (how it ran with --quick, the folder of its figures); two run at once."""
+    lessons = [item.callspec.params["lesson"] for item in request.session.items
+               if item.name.startswith("test_runs_quickly")]
+    folders = {lesson: tmp_path_factory.mktemp(lesson.stem) for lesson in lessons}
+    with ThreadPoolExecutor(2) as pool:
+        runs = {lesson: pool.submit(run, lesson, "--quick", "--out", str(folder))
+                for lesson, folder in folders.items()}
+        yield lambda lesson: (runs[lesson].result(), folders[lesson])
+        pool.shutdown(cancel_futures=True)
+
+
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda p: p.stem)
 class TestEach:
-    def test_runs_quickly_and_draws(self, lesson, tmp_path):
-        done = run(lesson, "--quick", "--out", str(tmp_path))
+    def test_runs_quickly_and_draws(self, lesson, quick_runs):
+        done, folder = quick_runs(lesson)
         assert done.returncode == 0, done.stderr
-        assert list(tmp_path.glob("*.png")), "no figure"
+        assert list(folder.glob("*.png")), "no figure"
         lines = done.stdout.splitlines()
         assert len(lines) <= 20
         # The README's row shows the last line of a full run: other numbers, the same words.
