@@ -127,7 +127,7 @@ def draw(all_lines, folder, name="table.png"):
     """A row of panels a world: nats, samples under p_data, time to sample, a factor read off."""
     worlds = by_world(all_lines)
     longest = max(map(len, worlds.values()))
-    fig, axes = plotting.figure(len(worlds), 4, (17, len(worlds) * (1.2 + 0.3 * longest)))
+    fig, axes = plotting.figure(len(worlds), 4, (17, len(worlds) * (2 + 0.3 * longest)))
     for panels, (world, world_lines) in zip(axes, worlds.items()):
         factor = next((f for line in world_lines for f in line["probes"]), None)
         wanted = [("nats", "test nats: lower is better", "nats"),
