@@ -176,6 +176,14 @@ def test_ctrl_c_leaves_the_table_of_what_is_finished(tmp_path, monkeypatch):
     assert "p_data itself" in (tmp_path / "table.txt").read_text("utf-8")
 
 
+@pytest.mark.parametrize("seconds", [0.0, 1e-12, 0.1, 1000.0])
+def test_a_table_of_one_row_is_drawn(tmp_path, seconds):
+    line = {"world": "mixture2d", "branch": "data", "model": "p_data itself", "seeds": 1,
+            "failed": "", "nats": (1.7, 0.0), "ln p_data(samples)": (-1.7, 0.0),
+            "s per 1000": (seconds, 0.0), "probes": {"blade": (90.9, 0.0)}}
+    assert Path(report.draw([line], str(tmp_path))).stat().st_size > 1000
+
+
 def test_a_cell_that_does_not_end_is_stopped(tmp_path):
     cell = Cell("mixture2d", "realnvp", 0, {"seconds": 60.0, "quick": True}, tmp_path)
     cell.start(limit=0.3)

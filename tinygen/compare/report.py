@@ -138,7 +138,9 @@ def draw(all_lines, folder, name="table.png"):
             values = [line.get(column) or line["probes"].get(column) for line in world_lines]
             _bars(ax, world_lines, values)
             ax.set(xlabel=unit, title=f"{world}: {title}")
-            if column == "s per 1000":
+            times = [v[0] for v in values if v and v[0] > 0]
+            if column == "s per 1000" and times:        # of one time alone no limits can be guessed
+                ax.set_xlim(min(times) / 3, max(times) * 3)
                 ax.set_xscale("log")
         for ax in panels[1:]:
             ax.set_yticklabels([])
