@@ -6,10 +6,6 @@
 """
 import gc
 import os
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
 
 # Before NumPy is loaded: two runs share the cores, and BLAS threads that wait for one spin on it.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -17,6 +13,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import pytest  # noqa: E402
 
 import tinygen as tg  # noqa: E402
+from jobs import Jobs  # noqa: E402
 from strict import strict_numpy  # noqa: E402
 from tinygen.engine import backend  # noqa: E402
 from tinygen.exercises import EXERCISES  # noqa: E402
@@ -46,35 +43,30 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason=f"{name} backend: {reason}"))
 
 
-ON_ARRAYS = ["engine", "nn", "models", "benchmarks", "test_optim.py", "test_distributions.py",
-             "test_training.py", "test_evaluation.py"]
-LONG = "comes_near or learns or learning or two_stages or closes_in"   # they train: once is enough
-SECOND_RUN = "test_the_tests_of_engine_nn_and_models_pass_on_the_stand_in"
+    items.sort(key=lambda item: "job" in item.fixturenames)     # they wait, so they come last
 
 
 def pytest_collection_finish(session):
-    """Starts the second run, on the stand-in: it takes the other core while this one goes on."""
-    if any(item.name == SECOND_RUN for item in session.items):
-        output = tempfile.TemporaryFile("w+")
-        there = (str(Path(__file__).parent / name) for name in ON_ARRAYS)
-        command = [sys.executable, "-m", "pytest", "--backend", "strict", "-q", "-x", "-p",
-                   "no:cacheprovider", "-k", f"not ({LONG})", *there]
-        process = subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=output,
-                                   stderr=subprocess.STDOUT)
-        session.config.stand_in_run = process, output
+    jobs = session.config.jobs = Jobs()
+    items = [i for i in session.items if i.get_closest_marker("job")
+             and not i.get_closest_marker("skip")]
+    for item in sorted(items, key=lambda i: not i.get_closest_marker("job").kwargs.get("long")):
+        jobs.add(item.nodeid, item.get_closest_marker("job").args)
 
 
-@pytest.fixture
-def stand_in_run(request):
-    return request.config.stand_in_run
+def pytest_runtest_teardown(item):
+    item.config.jobs.go_on()
 
 
 def pytest_unconfigure(config):
-    process, output = getattr(config, "stand_in_run", (None, None))
-    if process:
-        process.kill()                          # only still there if this run was cut off
-        process.wait()
-        output.close()
+    if hasattr(config, "jobs"):
+        config.jobs.stop()
+
+
+@pytest.fixture
+def job(request):
+    """How the program of the test's mark ended (jobs.py)."""
+    return request.config.jobs.result(request.node.nodeid)
 
 
 @pytest.fixture(autouse=True)

@@ -28,11 +28,14 @@ pytestmark = pytest.mark.host_only(reason="compares the stand-in with NumPy")
 
 # --- the whole library on the stand-in ------------------------------------------------------------
 
-def test_the_tests_of_engine_nn_and_models_pass_on_the_stand_in(stand_in_run):
-    process, output = stand_in_run
-    code = process.wait()
-    output.seek(0)
-    assert code == 0, output.read()[-4000:]
+ON_ARRAYS = ["engine", "nn", "models", "benchmarks", "test_optim.py", "test_distributions.py",
+             "test_training.py", "test_evaluation.py"]
+
+
+@pytest.mark.job("-m", "pytest", "--backend", "strict", "-q", "-x", "-p", "no:cacheprovider",
+                 "-m", "not trains", *(str(TESTS / name) for name in ON_ARRAYS), long=True)
+def test_the_tests_of_engine_nn_and_models_pass_on_the_stand_in(job):
+    assert job.returncode == 0, job.stdout[-4000:]
 
 
 # --- the stand-in refuses what CuPy refuses -------------------------------------------------------

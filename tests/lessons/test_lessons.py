@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -30,40 +29,31 @@ def words(line):
     return re.sub(r"[-+\d.,e]*\d[\d.]*", "#", line.replace("\\|", "|")).split()[:4]
 
 
-@pytest.fixture(scope="module")
-def quick_runs(request, tmp_path_factory):
-    """lesson -> (how it ran with --quick, the folder of its figures); two run at once."""
-    lessons = [item.callspec.params["lesson"] for item in request.session.items
-               if item.name.startswith("test_runs_quickly")]
-    folders = {lesson: tmp_path_factory.mktemp(lesson.stem) for lesson in lessons}
-    with ThreadPoolExecutor(2) as pool:
-        runs = {lesson: pool.submit(run, lesson, "--quick", "--out", str(folder))
-                for lesson, folder in folders.items()}
-        yield lambda lesson: (runs[lesson].result(), folders[lesson])
-        pool.shutdown(cancel_futures=True)
+QUICK_RUNS = [pytest.param(lesson, id=lesson.stem, marks=pytest.mark.job(
+    str(lesson), "--quick", "--out", "{out}")) for lesson in LESSONS]
+
+
+@pytest.mark.parametrize("lesson", QUICK_RUNS)
+def test_runs_quickly_and_draws(lesson, job):
+    assert job.returncode == 0, job.stderr
+    assert list(job.made.glob("*.png")), "no figure"
+    lines = job.stdout.splitlines()
+    assert len(lines) <= 20
+    # The README's row shows the last line of a full run: other numbers, the same words.
+    if lesson.name[:2] not in ("00", "12"):         # whose words depend on what came out
+        shown, = re.findall(rf"\({lesson.name}\).*\| `(.*)` \|$", README, re.M)
+        assert words(shown) == words([s for s in lines if "figure:" not in s][-1])
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda p: p.stem)
-class TestEach:
-    def test_runs_quickly_and_draws(self, lesson, quick_runs):
-        done, folder = quick_runs(lesson)
-        assert done.returncode == 0, done.stderr
-        assert list(folder.glob("*.png")), "no figure"
-        lines = done.stdout.splitlines()
-        assert len(lines) <= 20
-        # The README's row shows the last line of a full run: other numbers, the same words.
-        if lesson.name[:2] not in ("00", "12"):         # whose words depend on what came out
-            shown, = re.findall(rf"\({lesson.name}\).*\| `(.*)` \|$", README, re.M)
-            assert words(shown) == words([s for s in lines if "figure:" not in s][-1])
-
-    def test_has_the_form_of_a_lesson(self, lesson):
-        text = lesson.read_text(encoding="utf-8")
-        lines = text.splitlines()
-        assert len(lines) <= 150 and max(map(len, lines)) <= 100
-        assert lines[0].startswith(f'"""Lesson {lesson.name[:2]}: ') and "?" in lines[0]
-        assert re.search("[가-힣]", text), "no Korean summary"
-        assert "# %%" in text and "\nassert " in text and "What we left out" in text
-        assert "lesson_options(" in text
+def test_has_the_form_of_a_lesson(lesson):
+    text = lesson.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    assert len(lines) <= 150 and max(map(len, lines)) <= 100
+    assert lines[0].startswith(f'"""Lesson {lesson.name[:2]}: ') and "?" in lines[0]
+    assert re.search("[가-힣]", text), "no Korean summary"
+    assert "# %%" in text and "\nassert " in text and "What we left out" in text
+    assert "lesson_options(" in text
 
 
 class TestFlags:
