@@ -30,7 +30,7 @@ from tinygen.training import Progress, fit
 args = lesson_options("FVSBN, NADE and MADE on glyphs.")
 rng = np.random.default_rng(args.seed)
 world = Glyphs()
-train, test = world.sample(20_000, rng), world.sample(2000, rng)
+train, test = world.sample(20_000, rng), world.sample(300 if args.quick else 2000, rng)
 floor, D = world.entropy()[0], 256
 steps = args.steps or (20 if args.quick else 700)
 models = {"FVSBN": FVSBN(D), "NADE": NADE(D, 128), "MADE": MADE(D, (1024,))}

@@ -103,6 +103,7 @@ def test_a_step_adds_no_more_memory_than_it_did(name, workloads):
     assert peak <= PEAK[name], f"{peak:.1f} MiB"
 
 
+@pytest.mark.once
 def test_memory_is_flat_over_ten_thousand_steps():
     """Blocks of the interpreter's: an array that stays costs at least one, its header."""
     model, x = tg.nn.mlp((3, 4, 1), tg.tanh), xp.ones((2, 3), dtype="float32")

@@ -139,6 +139,7 @@ def test_a_diamond_a_square_and_a_node_used_many_times():
     assert close(x.grad, 2 * 9 * x.data + 3 + 150 + 2 * x.data)
 
 
+@pytest.mark.once
 def test_a_chain_of_100_000_operations():
     x = tg.tensor(np.array(0.5), requires_grad=True)
     y = x

@@ -239,7 +239,7 @@ def test_sampling_stops_when_all_names_have_ended(monkeypatch):
 
 # --- learning, saving, mistakes -------------------------------------------------------------------
 
-@pytest.mark.trains
+@pytest.mark.once
 @every_model
 def test_learning_a_list_of_names_comes_near_its_entropy(make):
     known = ["ab", "abba", "ca", "cab", "bbb", "a", "cc", "bca"]

@@ -345,7 +345,7 @@ def test_names_are_cut_at_the_longest():
     assert model.sample(0).shape[0] == 0 and np.isfinite(log_prob(model, model.sample(5))).all()
 
 
-@pytest.mark.trains
+@pytest.mark.once
 def test_more_context_comes_nearer_to_the_known_distribution():
     world = Words()
     vocabulary = Vocabulary(world.alphabet, boundary=".")
@@ -378,7 +378,7 @@ def softmax_regression(x, V, steps=600):
     return loss.item()
 
 
-@pytest.mark.trains
+@pytest.mark.once
 def test_softmax_regression_converges_to_the_bigram_table():
     world = Words()
     vocabulary = Vocabulary(world.alphabet, boundary=".")

@@ -150,7 +150,7 @@ def exact_elbo(model, C=C):
     return elbo, -0.5 * math.log(2 * math.pi * math.e * s * s)
 
 
-@pytest.mark.trains
+@pytest.mark.once
 @pytest.mark.parametrize("scale", [1.0, 30.0])
 def test_the_bound_rises_with_T_to_the_log_likelihood_and_not_past_it(exact, scale):
     gaps = []
@@ -370,7 +370,7 @@ def test_gradients_of_the_loss_at_fixed_noise_and_times(predict):
     tg.gradcheck(loss, first.W.data, last.b.data, order=1)
 
 
-@pytest.mark.trains
+@pytest.mark.once
 def test_learning_comes_near_the_floor_from_below():
     """A small network on two moons: within .3 nats of the floor after 300 steps, from .77"""
     world = Mixture2D("moons", s=0.2)
@@ -440,7 +440,7 @@ def test_the_flows_loss_is_the_variance_that_x_t_leaves():
     assert np.mean(worse) > np.mean(losses) + 4 * error
 
 
-@pytest.mark.trains
+@pytest.mark.once
 def test_flow_matching_learns_two_moons():
     world = Mixture2D("moons", s=0.2)
     model, told = FlowMatching(MLPDenoiser(2, (64, 64), octaves=2), 2), []

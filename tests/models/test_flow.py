@@ -370,7 +370,7 @@ def learn(model, steps, path=None):
     return fit(model, batches, steps, goals, checkpoint=path)
 
 
-@pytest.mark.trains
+@pytest.mark.once
 @pytest.mark.parametrize("make, nats", [(lambda: coupling_flow(2, 4, (32, 32)), 0.5),
                                         (lambda: maf(2, 0, (32,), K=10), 0.15)])
 def test_learning_comes_near_the_known_density(make, nats):

@@ -167,7 +167,7 @@ def play(model, players, steps):
     return fit(model, Endless(x, 64, np.random.default_rng(1)), steps, [goals[p] for p in players])
 
 
-@pytest.mark.trains
+@pytest.mark.once
 def test_a_generator_that_learns_holds_the_critic_near_ln_4():
     model = GAN(9, latent=8, hidden=(128,))
     alone = play(GAN(9, latent=8, hidden=(128,)), ["critic"], 200)["critic"]

@@ -283,7 +283,7 @@ def test_networks_that_do_not_fit_get_one_sentence(sentence, networks):
 
 # --- told what to draw, and a representation ------------------------------------------------------
 
-@pytest.mark.trains
+@pytest.mark.once
 @pytest.mark.parametrize("projection", [False, True])
 def test_a_conditional_gan_learns_which_class_is_where(projection):
     """Class 0 at -2, class 1 at +2, width 0.3"""
@@ -324,7 +324,7 @@ def test_the_label_reaches_sample_and_logit():
         assert (a != b).all() and a.shape == (2, 1)
 
 
-@pytest.mark.trains
+@pytest.mark.once
 def test_the_code_of_an_infogan_can_be_read_off_its_samples():
     """Four far-apart clusters, four codes: what is read from samples, in nats, is at most ln 4."""
     rng, centres = np.random.default_rng(0), np.array([[2, 0], [0, 2], [-2, 0], [0, -2.0]])
@@ -392,7 +392,7 @@ def trained(objective, real, fake, D, steps, penalty=None, lr=5e-3):
     return critic
 
 
-@pytest.mark.trains
+@pytest.mark.once
 def test_a_trained_critic_comes_near_p_over_p_plus_q_in_the_plane():
     """p a ring of bumps, q a normal: D* is known everywhere, and so is the lowest loss."""
     world, rng = Mixture2D("ring", s=0.3), np.random.default_rng(0)
@@ -411,7 +411,7 @@ def test_a_trained_critic_comes_near_p_over_p_plus_q_in_the_plane():
     assert np.sqrt((off ** 2).mean()) < 0.05 < abs(1 / (1 + np.exp(-best)) - 0.5).mean()
 
 
-@pytest.mark.trains
+@pytest.mark.once
 @pytest.mark.parametrize("m", [1.0, 2.0])
 def test_a_trained_wasserstein_critic_comes_near_the_shift_and_its_penaltys_slack(m):
     """max over s of m s - 10 (s - 1)^2 is at s = 1 + m / 20, so it tells W1 (1 + m / 20)."""

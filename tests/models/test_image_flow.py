@@ -193,7 +193,7 @@ def stripes(n):
     return (np.where(half, left, 2 - left) + RNG.integers(0, 2, (n, 1, 8, 8))).astype("uint8")
 
 
-@pytest.mark.trains
+@pytest.mark.once
 @pytest.mark.parametrize("name", MODELS)
 def test_learning_beats_independent_pixels(name):
     """The pixels one by one are uniform: 2 bits. Sides are 1 bit for all, noise 1 bit each."""

@@ -153,7 +153,7 @@ def test_no_tensor_outlives_a_step(count_tensors):
 
 # --- learning -------------------------------------------------------------------------------------
 
-@pytest.mark.trains
+@pytest.mark.once
 @pytest.mark.parametrize("doubly", [False, True])
 def test_learning_closes_in_on_the_floor(doubly):
     """Within 1.1 nats of H(p_data) = 4.26, where an untrained model has 6.3."""

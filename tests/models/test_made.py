@@ -316,7 +316,7 @@ def learn(model, loss, steps):
     return fit(model, batches, steps, [("loss", loss, Adam(model.parameters(), 1e-2))])["loss"]
 
 
-@pytest.mark.trains
+@pytest.mark.once
 @pytest.mark.parametrize("make, near", [(lambda: FVSBN(9), 0.4), (lambda: NADE(9, 64), 0.2),
                                         (lambda: MADE(9, (64,)), 0.2)])
 def test_learning_comes_near_the_known_distribution(make, near):
@@ -328,7 +328,7 @@ def test_learning_comes_near_the_known_distribution(make, near):
     assert abs(losses[-100:].mean() - WORLD.entropy()[0] - distance(model)) < 0.15
 
 
-@pytest.mark.trains
+@pytest.mark.once
 def test_training_on_drawn_orders_serves_orders_never_seen():
     model = MADE(9, (128,))
 

@@ -271,7 +271,7 @@ def test_the_elbo_at_the_posterior_has_the_gradient_of_ln_p(kind):
         assert np.allclose(values(g), values(h), rtol=0, atol=1e-12) and values(g).any()
 
 
-@pytest.mark.trains
+@pytest.mark.once
 @ALL
 def test_gradient_and_em_reach_the_same_likelihood(kind):
     em, model = started(kind), started(kind)

@@ -292,7 +292,7 @@ def test_samples_repeat_with_the_seed_record_nothing_and_report(monkeypatch):
 
 # --- learning, saving, mistakes -------------------------------------------------------------------
 
-@pytest.mark.trains
+@pytest.mark.once
 @KINDS
 def test_learning_comes_near_the_known_distribution(kind):
     world, model = TinyBits(3), kind(3)

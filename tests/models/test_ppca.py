@@ -231,7 +231,7 @@ def test_the_closed_form_is_that_of_tipping_and_bishop():
     assert abs(nats(model) - closed_log_p(X)) < 1e-12
 
 
-@pytest.mark.trains
+@pytest.mark.once
 def test_closed_form_em_and_linear_vae_agree(linear_vae):
     """All are at a maximum, so a parameter that is off by 1e-6 costs 1e-12 nats."""
     em = PPCA(D, Z)
@@ -246,7 +246,7 @@ def test_closed_form_em_and_linear_vae_agree(linear_vae):
         assert np.allclose(a, b, atol=1e-5) and np.allclose(a, c, atol=1e-5)
 
 
-@pytest.mark.trains
+@pytest.mark.once
 def test_the_linear_vae_finds_the_principal_directions(linear_vae):
     """Its q has no correlations, so W W' has none either: Lucas et al. 2019, section 4.3."""
     W, _, _ = parts(linear_vae)
@@ -255,7 +255,7 @@ def test_the_linear_vae_finds_the_principal_directions(linear_vae):
     assert np.allclose(np.sort(cosines, 1), [[0, 1], [0, 1]], rtol=0, atol=1e-4)
 
 
-@pytest.mark.trains
+@pytest.mark.once
 def test_factor_analysis_by_em_and_as_a_linear_vae_agree():
     x, em, ppca = one_factor(), FactorAnalysis(4, 1), PPCA(4, 1)
     em.fit_em(x, steps=3000, tol=1e-15)

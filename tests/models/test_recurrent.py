@@ -302,7 +302,7 @@ def test_a_resumed_run_goes_on_with_its_state(tmp_path):
 
 # --- learning and mistakes ------------------------------------------------------------------------
 
-@pytest.mark.trains
+@pytest.mark.once
 def test_a_longer_memory_comes_nearer_to_the_known_distribution():
     world = Words()
     vocabulary = Vocabulary(world.alphabet, boundary=".")
@@ -318,7 +318,7 @@ def test_a_longer_memory_comes_nearer_to_the_known_distribution():
     assert world.entropy()[0] < nats["gru"] < world.entropy()[0] + 2
 
 
-@pytest.mark.trains
+@pytest.mark.once
 def test_the_lstm_remembers_what_the_mlp_has_forgotten():
     """The last character repeats the first of five: out of a context of 3, within a state."""
     rng = np.random.default_rng(0)

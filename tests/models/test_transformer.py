@@ -19,7 +19,7 @@ def distance(model):
     return float(np.exp(log_p) @ (log_p - tg.to_numpy(model.log_prob(WORLD.states()))))
 
 
-@pytest.mark.trains
+@pytest.mark.once
 def test_on_pixels_it_comes_near_the_known_distribution():
     model, x = Transformer(2, 9, 2, 2, 32), WORLD.sample(20_000, np.random.default_rng(0))
     before = distance(model)
@@ -28,7 +28,7 @@ def test_on_pixels_it_comes_near_the_known_distribution():
     assert before > 1.5 and 0 < distance(model) < 0.5
 
 
-@pytest.mark.trains
+@pytest.mark.once
 def test_it_learns_a_text_by_windows_and_goes_on_with_it():
     ids = np.tile([2, 0, 1, 1], 40)
     model, batches = Transformer(3, 8, 1, 2, 16, start=0), Endless(

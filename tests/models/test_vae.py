@@ -365,7 +365,7 @@ def test_an_idle_latent_is_collapsed_and_its_rate_is_zero(model):
 
 # --- the Bernoulli VAE ----------------------------------------------------------------------------
 
-@pytest.mark.trains
+@pytest.mark.once
 def test_learning_improves_the_bound():
     """Within 1.2 nats of the floor H(p_data) = 4.26, from 6.3, and never significantly below it."""
     world, model = TinyBits(3), VAE(9, latent=4, hidden=(64,))
@@ -408,7 +408,7 @@ def learn(model, batches, steps, lr=1e-2):
                                  else model.loss(x), Adam(model.parameters(), lr))])
 
 
-@pytest.mark.trains
+@pytest.mark.once
 def test_a_learned_scale_is_that_of_probabilistic_pca():
     """A linear VAE's optimum: s^2 is the mean of the dropped eigenvalues (Lucas et al. 2019)."""
     rng = np.random.default_rng(0)
@@ -420,7 +420,7 @@ def test_a_learned_scale_is_that_of_probabilistic_pca():
     assert np.allclose(np.cov(tg.to_numpy(model.sample(20_000)).T), np.cov(x.T), rtol=0.1)
 
 
-@pytest.mark.trains
+@pytest.mark.once
 def test_grey_levels_are_learned_and_drawn():
     """Two pixels of five levels that say the same, one step apart at times."""
     rng = np.random.default_rng(0)
@@ -449,7 +449,7 @@ def test_convolutions_code_and_decode_pictures():
     assert all(tg.to_numpy(p.grad).any() for p in model.parameters())
 
 
-@pytest.mark.trains
+@pytest.mark.once
 def test_an_autoencoder_keeps_what_a_vae_blurs_but_cannot_sample():
     x = TinyBits(3).sample(2000, np.random.default_rng(0))
     auto, vae = Autoencoder(9, 4, (64,)), VAE(9, 4, (64,))
@@ -462,7 +462,7 @@ def test_an_autoencoder_keeps_what_a_vae_blurs_but_cannot_sample():
         auto.sample(3)
 
 
-@pytest.mark.trains
+@pytest.mark.once
 def test_a_conditional_model_draws_what_its_label_says():
     """Pictures of rows or of columns, on order; and a picture is likelier under its own label."""
     world = TinyBits(3)
@@ -493,7 +493,7 @@ def test_other_models_give_the_contract_too():
         model.load_state_dict(model.state_dict())
 
 
-@pytest.mark.trains
+@pytest.mark.once
 def test_two_levels_learn():
     world, model = TinyBits(3), HierarchicalVAE(9, (4, 2), (64,), (32,))
     x = world.sample(5000, np.random.default_rng(0))

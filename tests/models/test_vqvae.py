@@ -154,7 +154,7 @@ def test_the_first_batch_lays_out_the_codebook():
     assert abs(host(model.e)).max() < 50 and host(model.usage(X)).max() < 1
 
 
-@pytest.mark.trains
+@pytest.mark.once
 def test_restarts_keep_codes_in_use():
     """Codes that start far from z: without restarts one of the 16 takes everything."""
     perplexities = []
@@ -276,7 +276,7 @@ def test_stage_two_changes_the_prior_alone():
     assert changed and all(k.startswith("prior.") for k in changed)
 
 
-@pytest.mark.trains
+@pytest.mark.once
 @pytest.mark.parametrize("ema", [True, False])
 def test_two_stages_close_in_on_the_floor(ema):
     """Within 1.5 nats of H(p_data) = 4.26; a coin per pixel has 6.24, and untrained codes more."""
