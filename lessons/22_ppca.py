@@ -118,7 +118,7 @@ axes[0, 1].set(xlabel="which eigenvalue", ylabel="variance", title="what is sign
 axes[0, 2].plot(-np.array(rounds), color="#c8553d", label="EM, by round")
 plotting.curve(axes[0, 2], losses, "ELBO by Adam, by step", "#1b6ca8")
 plotting.floor_line(axes[0, 2], floor, "floor h(p_data)")
-axes[0, 2].set(xscale="log", xlabel="round, or step", ylabel="nats per example",
+axes[0, 2].set(xscale="log", xlabel="round, or step", ylabel="nats per example fitted to",
                title="three ways, one place", ylim=(floor - 0.5, floor + 6))
 axes[0, 2].axhline(nll(closed, x), color="#3c8d5a", linewidth=1, label="eigenvectors")
 for column, label in ((0, "100 examples it was fitted to"), (1, "new examples")):
