@@ -1,11 +1,18 @@
 """The command that reproduces published numbers: what it says, and that quick runs work."""
+import math
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import tinygen as tg
 from tinygen import reproduce
-from tinygen.reproduce.protocol import Experiment
+from tinygen.engine.backend import xp
+from tinygen.models.approximate.diffusion import Diffusion, straight
+from tinygen.models.approximate.mixture import GaussianMixture
+from tinygen.nn import Module
+from tinygen.reproduce.protocol import Experiment, above_floor
 
 DATA = Path(os.environ.get("TINYGEN_DATA", "nowhere"))
 
@@ -36,6 +43,73 @@ def test_the_verdict(nats, verdict, code, monkeypatch, capsys):
     assert run(monkeypatch, "P5") == code
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == f"P5: {nats:.4g} nats (published 86.7 ± 1.0): {verdict}"
+
+
+@pytest.mark.parametrize("distance, verdict, code", [(1.0, "ok", 0), (1.1, "short", 1),
+                                                     (-0.29, "ok", 0), (-0.31, "below", 1)])
+def test_below_the_floor_is_no_success(distance, verdict, code, monkeypatch, capsys):
+    """By chance up to three standard errors, .1 here; more says that the number is none."""
+    def protocol(run):
+        """How it is done"""
+        return distance, 0.1
+    made_up = Experiment(protocol, 1.0, 0, "nats above the floor", "at most")
+    monkeypatch.setitem(reproduce.EXPERIMENTS, "glyphs-vae", made_up)
+    assert run(monkeypatch, "glyphs-vae") == code
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert f"{distance:.4g} nats above the floor (at most 1.0): {verdict}" in last
+
+
+# --- distance from the floor ----------------------------------------------------------------------
+
+S = 0.7                                                 # p_data = N(0, S^2)
+
+
+class Bell:
+    """The world N(0, S^2)"""
+
+    def log_prob(self, x):
+        return -0.5 * (x[:, 0] / S) ** 2 - math.log(S * math.sqrt(2 * math.pi))
+
+
+def draws(n):
+    return S * np.random.default_rng(0).normal(size=(n, 1))
+
+
+def test_the_distance_from_the_floor_is_the_divergence():
+    """KL(N(0, S^2) || N(0, 1)) = (S^2 - 1) / 2 - ln S, from above 0 whichever is wider"""
+    for s in (1.0, 0.5):
+        wrong = GaussianMixture(1, 1)
+        wrong.set(np.ones(1), np.zeros((1, 1)), np.full((1, 1, 1), s * s))
+        kl = (S * S / s / s - 1) / 2 + math.log(s / S)
+        distance, error = above_floor(Bell(), wrong.log_prob, draws(20_000), batch_size=6000)
+        assert abs(distance - kl) < 4 * error < 0.04 < kl
+    right = above_floor(Bell(), lambda x: Bell().log_prob(tg.to_numpy(x)), draws(9))
+    assert right == (0.0, 0.0)
+
+
+class Guess(Module):
+    """E[x_0 | x_t] of x_0 ~ N(0, S^2), which is what the best network says"""
+
+    def __init__(self):
+        self.variance = tg.tensor(np.array([S * S]), requires_grad=True)
+
+    def forward(self, x, log_snr, labels=None):
+        snr = xp.exp(log_snr)[:, None]
+        alpha = (snr / (1 + snr)) ** 0.5
+        return alpha * self.variance / (alpha ** 2 * self.variance + 1 / (1 + snr)) * x
+
+
+def test_a_diffusions_bound_is_above_the_floor_by_its_gap():
+    """Few steps: the gap is known, as T KLs between Gaussians, and far from 0."""
+    model = Diffusion(Guess(), 1, straight(4, 3.0, -6.0), "x")
+    distance, error = above_floor(Bell(), model.elbo, draws(20_000))
+    alpha, sigma, weight = (tg.to_numpy(a)[1:] for a in (model.alpha, model.sigma, model.weight))
+    left = S * S * sigma ** 2 / (alpha ** 2 * S * S + sigma ** 2)       # E |x_0 - x0_hat|^2
+    snr = (alpha / sigma) ** 2
+    minus_elbo = 0.5 * (weight * left).sum() + 0.5 * math.log(2 * math.pi / snr[0]) + 0.5 * (
+        alpha[-1] ** 2 * S * S - 1 - math.log(sigma[-1] ** 2) + sigma[-1] ** 2)
+    gap = minus_elbo - 0.5 * math.log(2 * math.pi * math.e * S * S)
+    assert abs(distance - gap) < 4 * error < gap / 2
 
 
 def lacks_data(name):

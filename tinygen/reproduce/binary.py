@@ -13,7 +13,7 @@ from ..engine.backend import to_numpy, xp
 from ..models.tractable.made import FVSBN, MADE, NADE
 from ..nn import init
 from ..optim import Adam, cosine
-from .protocol import experiment
+from .protocol import above_floor, experiment
 
 
 def nll(log_prob, x):
@@ -229,8 +229,9 @@ def made_on_glyphs(run):
                       transform=lambda x, rng: world.sample(len(x), rng))
     test = world.sample(500 if run.quick else 5000, np.random.default_rng([run.seed, 1]))
 
-    def above_floor():
-        return nll(model.log_prob, test) + float(world.log_prob(test).mean())
+    def distance():
+        return above_floor(world, model.log_prob, test)
     adam = Adam(model.parameters(), cosine(1e-2, steps, warmup=100))
-    run.fit(model, batches, steps, [("nll", model.loss, adam)], above_floor, every=1000)
-    return above_floor()
+    run.fit(model, batches, steps, [("nll", model.loss, adam)], lambda: distance()[0],
+            every=1000)
+    return distance()

@@ -59,4 +59,4 @@ def gru_on_words(run):
     run.fit(model, batches, steps,
             [("nll", model.loss, Adam(model.parameters(), cosine(4e-3, steps, warmup=100)))],
             distance, every=steps // 4)
-    return distance()
+    return distance(), 0.0

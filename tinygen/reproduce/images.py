@@ -9,7 +9,7 @@ from ..engine.backend import to_numpy
 from ..models.tractable.pixelcnn import PixelCNN
 from ..optim import Adam, cosine
 from ..training import Progress
-from .protocol import experiment
+from .protocol import above_floor, experiment
 
 
 def nats(model, test, batch_size=100):
@@ -68,7 +68,7 @@ def pixelcnn_on_glyphs(run):
     run.fit(model, batches, steps, [("nll", model.loss, adam)], lambda: nats(model, test[:500]),
             every=500, clip=1.0)
     judge_samples(world, model, 20 if run.quick else 500)
-    return nats(model, test) + float(world.log_prob(test).mean())
+    return above_floor(world, model.log_prob, test, batch_size=100)
 
 
 def judge_samples(world, model, n):

@@ -7,7 +7,7 @@ from ..evaluation import rate_and_distortion
 from ..models.approximate.vqvae import VQVAE, perplexity
 from ..optim import Adam, cosine
 from .latent import fresh
-from .protocol import experiment
+from .protocol import above_floor, experiment
 
 
 @experiment("glyphs-vqvae", published=2.5, word="at most", unit="nats above the floor")
@@ -28,4 +28,4 @@ def vqvae_on_glyphs(run):
     usage = model.usage(test)
     print(f"-ELBO {rate + distortion:.2f} nats = rate {rate:.2f} + distortion {distortion:.2f}; "
           f"{int((usage > 0).sum())} of {model.K} codes used, perplexity {perplexity(usage):.1f}")
-    return rate + distortion + world.log_prob(test).mean()
+    return above_floor(world, model.elbo, test)
