@@ -13,6 +13,7 @@ from tinygen.datasets.batches import Endless
 from tinygen.datasets.known import TinyBits
 from tinygen.engine.backend import xp
 from tinygen.models.implicit.gan import GAN
+from tinygen.models.implicit.objectives import NON_SATURATING
 from tinygen.nn import Linear
 from tinygen.optim import Adam
 from tinygen.training import fit
@@ -70,6 +71,18 @@ def test_between_two_gaussians_the_best_critic_is_their_log_ratio(real, fake):
     assert model.critic.W.item() == pytest.approx(real - fake, abs=2e-3)
     assert model.critic.b.item() == pytest.approx((fake ** 2 - real ** 2) / 2, abs=2e-3)
     assert model.critic_loss(x).item() == pytest.approx(LN_4 - 2 * js(real, fake), abs=1e-3)
+
+
+@pytest.mark.parametrize("real, fake", [(0.0, 1.5), (1.5, 0.0), (-0.5, 0.5)])
+def test_at_the_log_ratio_the_gradient_over_all_x_is_0(real, fake):
+    """C8: the sum over x of p dl/dC(real at x) + q dl/dC(made at x), times dC/dw = x, dC/db = 1"""
+    x = np.arange(-12, 12, 0.01)[:, None]
+    p, q = (0.01 * np.exp(-(x - m) ** 2 / 2) / math.sqrt(2 * math.pi) for m in (real, fake))
+    C = [tg.tensor((real - fake) * x + (fake ** 2 - real ** 2) / 2, True) for _ in range(2)]
+    pulls = tg.grad(len(x) * NON_SATURATING.critic(*C), C)
+    at = p * tg.to_numpy(pulls[0]) + q * tg.to_numpy(pulls[1])
+    assert abs((at * x).sum()) < 1e-10 and abs(at.sum()) < 1e-10
+    assert (p * tg.to_numpy(pulls[0])).sum() < -0.1
 
 
 def js(a, b):

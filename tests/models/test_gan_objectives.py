@@ -81,6 +81,18 @@ def test_the_best_loss_measures_the_jensen_shannon_divergence():
     assert NON_SATURATING.critic(real, fake).item() == pytest.approx(2 * LN_2 - 2 * js, abs=1e-12)
 
 
+def test_the_best_hinge_critic_is_the_sign_of_p_minus_q():
+    """Its loss there is 2 sum min(p, q), and no other critic's is lower."""
+    p, q = np.array([5, 3, 2]) / 10, np.array([1, 4, 5]) / 10
+
+    def loss(C):
+        return HINGE.critic(*(logits(*C)[shares(a)] for a in (p, q))).item()
+    lowest = loss(np.sign(p - q))
+    assert lowest == pytest.approx(2 * np.minimum(p, q).sum(), abs=1e-12)
+    for C in np.random.default_rng(0).normal(0, 2.0, size=(200, 3)):
+        assert loss(C) > lowest
+
+
 @pytest.mark.parametrize("m", [-1.5, 0.0, 2.0])
 def test_a_critic_of_slope_one_measures_the_shift_of_a_gaussian(m):
     """C12: W1(N(0, 1), N(m, 1)) = |m|, which C(x) = -sign(m) x attains with no penalty."""
@@ -133,6 +145,39 @@ def test_penalties_of_a_linear_critic(w, pair):
     assert found == pytest.approx(7 * (slope - 1) ** 2, rel=1e-9, abs=1e-20)
     found = r1_penalty(critic, real, fake, weight=7.0).item()
     assert found == pytest.approx(3.5 * slope ** 2, rel=1e-12)
+
+
+@pytest.mark.parametrize("slope", [1.0, 1.5])
+def test_at_slope_one_the_penaltys_gradient_is_0_too(slope, pair):
+    """d/dw weight (|w| - 1)^2 = 2 weight (|w| - 1) w / |w|"""
+    critic, w = linear_critic((0.6 * slope, 0.0, 0.8 * slope)), np.array([0.6, 0.0, 0.8])
+    g = to_numpy(tg.grad(gradient_penalty(critic, *pair, weight=7.0), critic.W))[:, 0]
+    assert np.allclose(g, 14 * (slope - 1) * w, atol=1e-9)
+
+
+def test_r1_looks_at_real_examples_only():
+    """C(x) = x^3 / 3: the slope at real 2 is 4, at generated 1 and between them it is less."""
+    real, fake = (xp.full((5, 1), c, "float64") for c in (2.0, 1.0))
+    assert r1_penalty(lambda x: x ** 3 / 3, real, fake, weight=3.0).item() == pytest.approx(24)
+
+
+@pytest.mark.parametrize("pack", [1, 2])
+def test_a_penalty_is_added_and_given_critic_real_and_fake(pack):
+    """Real 1, generated 0, C(x) = 2 x_0 + 0.3: -ln sigmoid(2.3) - ln(1 - sigmoid(0.3)) + 7"""
+    given = []
+
+    def penalty(*arguments):
+        given[:] = arguments
+        return 7.0
+    model = GAN(2, latent=2, hidden=(4,), output=None, pack=pack, penalty=penalty)
+    model.critic, model.generator = linear_critic([2.0] + [0.0] * (2 * pack - 1)), Linear(2, 2)
+    for p in model.generator.parameters():
+        p.data *= 0
+    plain = math.log1p(math.exp(-2.3)) + math.log1p(math.exp(0.3))
+    assert model.critic_loss(np.ones((4, 2))).item() == pytest.approx(7 + plain, rel=1e-6)
+    critic, real, fake = given
+    assert critic is model.critic and real.shape == fake.shape == (4 // pack, 2 * pack)
+    assert (to_numpy(real) == 1).all() and (to_numpy(fake) == 0).all()
 
 
 @pytest.mark.parametrize("penalty", [gradient_penalty, r1_penalty])
