@@ -2,16 +2,20 @@
 import math
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import tinygen as tg
 from tinygen import reproduce
+from tinygen.datasets.known import NoisyTemplates
+from tinygen.distributions import Normal
 from tinygen.engine.backend import xp
 from tinygen.models.approximate.diffusion import Diffusion, straight
 from tinygen.models.approximate.mixture import GaussianMixture
 from tinygen.nn import Module
+from tinygen.reproduce.latent import probes
 from tinygen.reproduce.protocol import Experiment, above_floor
 
 DATA = Path(os.environ.get("TINYGEN_DATA", "nowhere"))
@@ -110,6 +114,38 @@ def test_a_diffusions_bound_is_above_the_floor_by_its_gap():
         alpha[-1] ** 2 * S * S - 1 - math.log(sigma[-1] ** 2) + sigma[-1] ** 2)
     gap = minus_elbo - 0.5 * math.log(2 * math.pi * math.e * S * S)
     assert abs(distance - gap) < 4 * error < gap / 2
+
+
+# --- what z tells ---------------------------------------------------------------------------------
+
+def by_hand(world, x, name):
+    """The value of a factor that is likeliest given each x: p(k | x) spelled out, template by
+    template."""
+    read, values = [], world.factors[name]
+    for picture in x:
+        total = np.zeros(values.max() + 1)
+        for template, value in zip(world.templates, values):
+            flips = int((picture != template).sum())
+            total[value] += world.eps ** flips * (1 - world.eps) ** (world.D - flips)
+        read.append(max(range(len(total)), key=lambda v: total[v]))
+    return np.array(read)
+
+
+@pytest.mark.once
+def test_probes_stand_beside_what_bayes_reads():
+    """z tells nothing, pixels tell much, and the posterior the most: counted again by hand."""
+    templates = np.random.default_rng(1).integers(0, 2, (6, 12)).astype("float32")
+    factors = {"kind": np.repeat([0, 1, 2], 2), "variant": np.tile([0, 1], 3)}
+    world = NoisyTemplates(templates, factors, 0.15)
+    stub = SimpleNamespace(encode=lambda x: Normal(0 * x, xp.zeros(1, "float32")))
+    text = probes(world, stub, SimpleNamespace(quick=True, rng=np.random.default_rng(0)))
+    rng = np.random.default_rng(0)
+    _, (x, y) = (world.sample(200, rng, return_factors=True) for _ in range(2))
+    for name, row in zip(factors, text.splitlines()[2:], strict=True):
+        from_pixels, from_z, bayes = map(float, row.split()[1:])
+        share = (by_hand(world, x, name) == y[name]).mean()
+        assert row.startswith(name) and bayes == pytest.approx(100 * share)
+        assert from_z <= 100 * np.bincount(y[name]).max() / 200 < from_pixels < bayes + 5
 
 
 def lacks_data(name):
