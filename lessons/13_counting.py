@@ -10,7 +10,7 @@ context cannot know enough, and a long one has more cells than there are names t
 
 Changed since lesson 04: contexts of any length; smoothing, so that nothing unseen is impossible
     python lessons/13_counting.py                      a few seconds
-    python lessons/13_counting.py --data names.txt     any file with a name in each line (no floor)
+    python lessons/13_counting.py --data names.txt     any file with a name a line (no floor)
 
 확률의 연쇄 법칙으로 문장의 확률을 글자 하나하나의 조건부 확률로 나눈다. 조건을 앞의 n-1 글자로 줄이면
 표를 세는 것만으로 최적해가 나온다. n이 작으면 모르는 것이 많고, n이 크면 표의 칸이 자료보다 많아진다.
@@ -24,7 +24,7 @@ from tinygen.datasets.known import Words
 from tinygen.datasets.text import Vocabulary, padded, read_names, split_names, unpadded
 from tinygen.models.tractable.counting import NGram
 
-args = lesson_options("n-gram tables against a known floor.", worlds=("words", "names.txt"))
+args = lesson_options("n-gram tables against a known floor.", worlds=("words", "FILE.txt"))
 rng = np.random.default_rng(args.seed)
 if args.data == "words":
     world, N = Words(), 2000 if args.quick else 20_000
@@ -33,8 +33,9 @@ else:
     with one_sentence():
         names, _, test_names = split_names(read_names(args.data))
     world, floor = None, None
-vocabulary = Vocabulary(names + test_names, boundary=".")
-train, test = padded(names, vocabulary)[1], padded(test_names, vocabulary)[1]
+with one_sentence():
+    vocabulary = Vocabulary(names + test_names, boundary=".")
+    train, test = padded(names, vocabulary)[1], padded(test_names, vocabulary)[1]
 V, letters = len(vocabulary), np.mean([len(name) + 1 for name in test_names])
 unit = f"1 nat per name is {1 / letters:.3f} nats per letter"
 print(f"{len(names):,} names of {V - 1} letters; {unit}" + (
@@ -46,8 +47,8 @@ def nats(model, x):
     return -evaluation.mean_and_error(model.log_prob, x)[0]
 
 
-orders = (1, 2, 3, 4, 5)
-few = train[:len(train) // 20]
+orders = [n for n in (1, 2, 3, 4, 5) if V ** n < 2e7]        # an alphabet may be large
+few = train[::20]
 rows, curves = [], {"all names": [], "a twentieth": []}
 for n in orders:
     model = NGram(V, n, smoothing=0.1).fit(train)
@@ -64,8 +65,9 @@ print(evaluation.table(columns, rows))
 
 # %% Smoothing: what to give to what was never seen?
 amounts = (0.0, 1e-3, 1e-2, 0.1, 1.0, 10.0)
-smoothed = [nats(NGram(V, 4, smoothing=a).fit(train), test) for a in amounts]
-print("n = 4, smoothing: " + ", ".join(f"{a:g}: {v:.2f}" for a, v in zip(amounts, smoothed))
+n = min(4, orders[-1])
+smoothed = [nats(NGram(V, n, smoothing=a).fit(train), test) for a in amounts]
+print(f"n = {n}, smoothing: " + ", ".join(f"{a:g}: {v:.2f}" for a, v in zip(amounts, smoothed))
       + " nats (inf: a new name has a step that was never seen)")
 
 # %% The picture
@@ -80,7 +82,7 @@ axes[0, 0].set(xlabel="n: letters in a cell", ylabel="nats per name", xticks=ord
 axes[0, 0].legend(fontsize=8)
 axes[0, 1].semilogx(amounts[1:], smoothed[1:], "o-")
 axes[0, 1].set(xlabel="smoothing, added to each count", ylabel="nats per new name",
-               title="n = 4: how much smoothing?")
+               title=f"n = {n}: how much smoothing?")
 table = np.exp(NGram(V, 2, 0.1).fit(train).log_p.data)
 axes[0, 2].imshow(table, cmap="gray_r")
 ticks = dict(ticks=range(V), labels=vocabulary.chars, fontsize=7)
@@ -91,9 +93,10 @@ print("figure:", plotting.save(fig, args.out, "13_counting.png", args.show))
 
 # %% The promise of this lesson
 news = curves["all names"]
-assert news[1] < news[0] and news[2] < news[1], "context helps, as long as it can be counted"
 assert rows[-1][3] - rows[-1][2] > rows[1][3] - rows[1][2], "large tables carry over less"
-assert not world or min(news) > floor
+if world:
+    assert news[2] < news[1] < news[0], "context helps, as long as it can be counted"
+    assert min(news) > floor
 
 # %% What we left out: backing off to shorter contexts (Kneser & Ney 1995). Networks share what they
 # know between contexts instead: lessons 14 to 17. Exercises: ex08_cross_entropy.

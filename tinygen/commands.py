@@ -14,9 +14,11 @@ from .engine import backend
 def lesson_options(description, worlds=("glyphs",), steps=None):
     """The flags of a lesson, parsed: data, steps, seed, backend, out, show, quick.
 
-    Chooses the backend, seeds the random numbers, and makes sure that `out` can be written."""
+    The world FILE.txt stands for any text file.  Chooses the backend, seeds the random numbers,
+    and makes sure that `out` can be written."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--data", default=worlds[0], choices=worlds, help="what to learn from")
+    parser.add_argument("--data", type=_one_of(worlds), default=worlds[0],
+                        metavar=f"{{{','.join(worlds)}}}", help="what to learn from")
     parser.add_argument("--steps", type=_at_least_one, default=steps, help="training steps")
     parser.add_argument("--seed", type=int, default=0, help="of every random number")
     parser.add_argument("--backend", choices=("numpy", "cupy"), help="where arrays live")
@@ -36,6 +38,16 @@ def lesson_options(description, worlds=("glyphs",), steps=None):
         import matplotlib
         matplotlib.use("Agg")
     return args
+
+
+def _one_of(worlds):
+    def world(text):
+        is_file = text.endswith(".txt") or os.path.isfile(text)
+        if text not in worlds and not ("FILE.txt" in worlds and is_file):
+            raise argparse.ArgumentTypeError(f"invalid choice: {text} is none of "
+                                             f"{', '.join(worlds)}")
+        return text
+    return world
 
 
 def _at_least_one(text):

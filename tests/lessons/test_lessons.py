@@ -2,15 +2,19 @@
 import importlib.util
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 import tinygen as tg
+from tinygen import plotting
 
 ROOT = Path(__file__).parents[2]
 LESSONS = sorted((ROOT / "lessons").glob("[0-9][0-9]_*.py"))
@@ -96,6 +100,46 @@ def test_the_tour_on_mnist_leaves_out_what_nobody_knows(tmp_path):
     done = run(LESSONS[0], "--quick", "--data", "mnist", "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert "p_data is unknown" in done.stdout and "floor H" not in done.stdout
+
+
+def names_file(folder, N):
+    """A file of N made-up names, one a line."""
+    rng, path = np.random.default_rng(0), folder / "names.txt"
+    path.write_text("\n".join("".join(rng.choice(["ka", "mi", "to", "ren"], 3)) for _ in range(N)))
+    return str(path)
+
+
+@pytest.fixture
+def here(monkeypatch, capsys, tmp_path):
+    """Runs lesson NN quickly in this process; its picture is drawn, and not written."""
+    monkeypatch.setattr(plotting, "save", lambda fig, *rest: plt.close(fig))
+
+    def run_here(number, *flags):
+        lesson, = ROOT.glob(f"lessons/{number}_*.py")
+        monkeypatch.setattr("sys.argv", [lesson.name, "--quick", "--out", str(tmp_path), *flags])
+        code = 0
+        try:
+            runpy.run_path(str(lesson))
+        except SystemExit as end:
+            code = end.code
+        said = capsys.readouterr()
+        return SimpleNamespace(returncode=code, stdout=said.out, stderr=said.err)
+    return run_here
+
+
+@pytest.mark.host_only(reason="lessons take NumPy arrays")
+class TestTextFile:
+    def test_counting_learns_from_any_file_of_names(self, here, tmp_path):
+        done = here(13, "--data", names_file(tmp_path, 200))
+        assert done.returncode == 0, done.stderr
+        assert "160 names of 9 letters" in done.stdout and "floor" not in done.stdout
+
+    @pytest.mark.parametrize("N, says", [(9, "needed at least 10"), (0, "is empty"),
+                                         (None, "no file")])
+    def test_one_that_will_not_do_is_one_sentence(self, here, tmp_path, N, says):
+        path = str(tmp_path / "none.txt") if N is None else names_file(tmp_path, N)
+        done = here(13, "--data", path)
+        assert done.returncode == 2 and says in done.stderr
 
 
 def test_the_readmes_example_runs_and_says_what_its_comments_say(capsys):

@@ -94,6 +94,8 @@ def split_names(names, seed=42):
     With seed 42, the split of Karpathy's "makemore" lecture 2 (2022): random.shuffle in place.
     """
     names = list(names)
+    if len(names) < 10:
+        raise ValueError(f"split_names: {len(names)} names; needed at least 10, of which 8 train")
     random.Random(seed).shuffle(names)
     first, second = int(.8 * len(names)), int(.9 * len(names))
     return names[:first], names[first:second], names[second:]
