@@ -1,5 +1,6 @@
 """The k-sample objective and its two gradients: one mean, different noise."""
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -71,6 +72,24 @@ def test_chunks_change_nothing():
     bounds = [tg.to_numpy(seeded(lambda: model.log_prob_bound(X, 5, chunk=c))) for c in (1, 2, 5)]
     assert np.allclose(bounds[0], bounds[1], atol=1e-12)
     assert np.allclose(bounds[0], bounds[2], atol=1e-12)
+
+
+@pytest.mark.host_only(reason="counts the host's memory")
+def test_five_thousand_samples_take_the_memory_of_one_chunk():
+    """And come near ln p(x), the sum over z on a fine grid."""
+    model, peaks, bounds = float64(IWAE(D, Z, (5,))), {}, {}
+    for k in (100, 200, 5000):                          # the first makes what is made once
+        tracemalloc.start()
+        with tg.no_grad():
+            bounds[k] = tg.to_numpy(model.log_prob_bound(X, k, chunk=100))
+        peaks[k] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peaks[5000] < 1.2 * peaks[200]
+    line = np.linspace(-6, 6, 121)
+    z = np.stack(np.meshgrid(line, line), -1).reshape(-1, 1, Z)
+    joint = tg.to_numpy((model.decode(z).log_prob(X).sum(-1) + model.log_prior(z)).data)
+    log_p = np.log(np.exp(joint).sum(0)) + 2 * math.log(line[1] - line[0])
+    assert np.allclose(bounds[5000], log_p, rtol=0, atol=0.02)
 
 
 # --- gradients ------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from tinygen.models.approximate.priors import MixturePrior, StandardNormal, Vamp
 from tinygen.models.approximate.vae import (VAE, Autoencoder, ConditionalVAE, HierarchicalVAE,
                                             LogisticLikelihood, NormalLikelihood, conv_coders)
 from tinygen.optim import Adam, cosine
+from tinygen.reproduce.latent import warmed_up
 from tinygen.training import fit
 
 D, Z, S2 = 5, 3, 0.3
@@ -286,6 +287,21 @@ def test_the_bound_holds_one_chunk_of_samples():
     assert bytes_of(16) > 3 * bytes_of(4)               # recorded
 
 
+@pytest.mark.host_only(reason="counts the host's memory")
+def test_five_thousand_samples_take_the_memory_of_one_chunk():
+    """And come within a tenth of the ELBO's gap to ln p(x)."""
+    model, bounds = linear_gaussian(), {}
+
+    def score(k):
+        with tg.no_grad():
+            bounds[k] = tg.to_numpy(model.log_prob_bound(X, k, chunk=100))
+    score(100)                                          # what is made once, before counting
+    assert peak(lambda: score(5000)) < 1.2 * peak(lambda: score(200))
+    log_p = known(model, X)[0]
+    gap = kl_to_posterior(model, X)
+    assert (abs(log_p - bounds[5000]) < 0.1 * gap).all()
+
+
 @pytest.mark.parametrize("loss", [
     lambda m: m.elbo(X), lambda m: m.log_prob_bound(X, 3),
     lambda m: m.log_prob_bound(X, 5, chunk=2),
@@ -353,6 +369,29 @@ def test_free_bits_leave_small_rates_alone(model):
         backend.seed(3)
         gradients.append(tg.to_numpy(tg.grad(loss(), W)))
     assert np.allclose(*gradients, atol=1e-12) and gradients[0].any()
+
+
+def test_the_loss_with_beta_and_free_bits_is_what_its_formula_says(model):
+    """beta sum_j max(mean KL_j, free bits) - mean ln p(x | z), every term by hand"""
+    model.encoder[0].b.data[Z:] = xp.asarray([-3.0, 0.0, -1.0])         # ln s^2
+    q = model.encode(X)
+    mu, s2 = tg.to_numpy(q.mu), np.exp(tg.to_numpy(q.logvar))
+    kl = (0.5 * (mu ** 2 + s2 - 1 - np.log(s2))).mean(0)
+    assert kl.min() < 0.8 < kl.max()
+    W, b = (tg.to_numpy(a) for a in (model.decoder[0].W, model.decoder[0].b))
+    z = mu + np.sqrt(s2) * same_noise(lambda: backend.normal(mu.shape, "float64"))
+    distortion = -gaussian(X - z @ W - b, S2 * np.eye(D)).mean()
+    loss = same_noise(lambda: model.loss(X, beta=0.5, free_bits=0.8)).item()
+    assert loss == pytest.approx(0.5 * np.maximum(kl, 0.8).sum() + distortion, rel=1e-12)
+
+
+@pytest.mark.parametrize("t, beta", [(0, 0), (5, 0.5), (10, 1), (25, 1)])
+def test_a_warm_up_raises_the_weight_of_the_kl_to_one(model, t, beta):
+    adam = Adam(model.parameters(), 1e-3)
+    loss, adam.t = warmed_up(model, adam, 10), t
+    rate = tg.to_numpy(model.encode(X).kl()).sum(1).mean()
+    distortion = -same_noise(lambda: model.parts(X)[0]).mean()
+    assert same_noise(lambda: loss(X)).item() == pytest.approx(distortion + beta * rate, rel=1e-12)
 
 
 def test_an_idle_latent_is_collapsed_and_its_rate_is_zero(model):
