@@ -383,6 +383,10 @@ def test_uniform_levels_are_8_bits_and_scaling_costs_ln_256():
     (lambda: Normal([1.0], [0.0]), TypeError, "Normal: needs a Tensor or an array.* got list"),
     (lambda: Normal(0.0, None), TypeError, "Normal: .* got NoneType"),
     (lambda: Bernoulli(xp.arange(3)), TypeError, "Bernoulli: .* got int64"),
+    (lambda: Bernoulli(0.0).log_prob(255), ValueError, "Bernoulli: x runs from 255 to 255; needs "
+     "values from 0 to 1, so divide pixels by 255, or threshold them"),
+    (lambda: Bernoulli(0.0).log_prob(xp.asarray([0, 0.5, 1, -3])), ValueError, "from -3 to 1; ne"),
+    (lambda: Bernoulli(0.0).log_prob(tg.tensor([0, np.nan])), ValueError, "from nan to nan; needs"),
     (lambda: Categorical(0.0), ValueError, "Categorical: .* needs an axis of K logits"),
     (lambda: Normal(xp.zeros(2), xp.zeros(3)), ValueError,
      r"Normal: mu and logvar: shapes \(2,\) and \(3,\) do not broadcast"),

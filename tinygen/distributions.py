@@ -43,6 +43,13 @@ def _shape(name, *shapes):
                          "must be equal or 1, compared from the right") from None
 
 
+def _check_chances(x):
+    """ValueError for an x that has NaN or a value outside [0, 1]."""
+    if x.size and not (x.min() >= 0 and x.max() <= 1):
+        raise ValueError(f"Bernoulli: x runs from {float(x.min()):g} to {float(x.max()):g}; needs "
+                         "values from 0 to 1, so divide pixels by 255, or threshold them")
+
+
 def _drawn(shape, own):
     """(*shape, *own), where an int counts as a shape of one axis."""
     return (*((shape,) if isinstance(shape, int) else shape), *own)
@@ -97,7 +104,10 @@ class Bernoulli:
         self.logits = _parameter("Bernoulli", logits)
 
     def log_prob(self, x):
-        """x l - softplus(l)"""
+        """x l - softplus(l). ValueError unless 0 <= x <= 1; a grey x, the chance of a 1, gives the
+        expectation over its binarizations. The check is one look at x at each call: on a GPU it
+        waits for x, as `fit` waits for each loss."""
+        _check_chances(xp.asarray(_data(x)))
         return x * self.logits - softplus(self.logits)
 
     def sample(self, shape=()):

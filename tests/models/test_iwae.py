@@ -191,3 +191,9 @@ def test_learning_closes_in_on_the_floor(doubly):
 def test_k_below_one_gets_one_sentence(call):
     with pytest.raises(ValueError, match="k is 0; needs"):
         call()
+
+
+@pytest.mark.parametrize("doubly", [False, True])
+def test_pixels_out_of_range_get_one_sentence(doubly):
+    with pytest.raises(ValueError, match="x runs from 255 to 255; needs values from 0 to 1"):
+        IWAE(D, k=2, doubly=doubly).loss(np.full((2, D), 255))

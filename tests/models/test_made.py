@@ -384,6 +384,11 @@ def test_cut_weights_get_no_gradient():
     (r"FVSBN: x has shape \(4,\); needed \(B, 4\)", lambda: FVSBN(4).loss(np.zeros(4))),
     (r"NADE: x has shape \(0, 4\); needed .* at least one", lambda: NADE(4).loss(np.zeros((0, 4)))),
     (r"NADE: x has shape \(3, 5\); needed \(B, 4\)", lambda: NADE(4).conditionals(states(5)[:3])),
+    *[("Bernoulli: x runs from 0 to 255; needs values from 0 to 1",
+       lambda make=make: make(4).loss(np.array([[0, 255, 0, 1]], "uint8")))
+      for make in (FVSBN, NADE, MADE)],
+    ("Bernoulli: x runs from -3 to 1; needs", lambda: MADE(4).log_prob(np.array([[0, -3, 1, 0]]))),
+    ("Bernoulli: x runs from nan to nan", lambda: NADE(4).log_prob(np.full((1, 4), np.nan))),
     ("n_in is 0; needs a whole number of at least 1", lambda: MADE(0)),
     ("n_in is 0; needs a whole number of at least 1", lambda: FVSBN(0)),
     ("NADE: hidden is 0; needs a whole number of at least 1", lambda: NADE(4, 0)),

@@ -543,12 +543,18 @@ def test_two_levels_learn():
     assert floor - 0.2 < nll < floor + 1.3
 
 
+WHITE = np.full((2, 9), 255, "uint8")
+
+
 @pytest.mark.parametrize("sentence, call", [
     ("k is 0; needs at least one sample", lambda m: m.log_prob_bound(np.zeros((2, 9)), 0)),
     (r"VAE: x has shape \(2, 8\); needed \(B, 9\)", lambda m: m.elbo(np.zeros((2, 8)))),
     (r"VAE: x has shape \(9,\)", lambda m: m.encode(np.zeros(9))),
     (r"VAE: x has shape \(0, 9\)", lambda m: m.loss(np.zeros((0, 9)))),
     ("chunk is 0; needs at least one", lambda m: m.log_prob_bound(np.zeros((2, 9)), chunk=0)),
+    *[("Bernoulli: x runs from 255 to 255; needs values from 0 to 1", lambda m, score=score: score(m))
+      for score in (lambda m: m.loss(WHITE), lambda m: m.elbo(WHITE),
+                    lambda m: m.log_prob_bound(WHITE, 3), lambda m: Autoencoder(9, 2).loss(WHITE))],
     ("VAE: latent is 0; needs a whole number", lambda m: VAE(9, latent=0)),
     ("Autoencoder: latent is 0", lambda m: Autoencoder(9, latent=0)),
     ("HierarchicalVAE: top is 0", lambda m: HierarchicalVAE(9, (4, 0))),
