@@ -6,8 +6,13 @@ are right on paper and overflow in a computer: e^800 is infinite. Write both so 
 x = -800 give the right numbers, and the two rules dx = g dy/dx, for sigmoid from its result y.
 
 Check it:  python lessons/exercises/ex03_sigmoid_softplus.py       (--hint, --solution)
+      or:  python -m tinygen.exercises 3                           (tells a SyntaxError, too)
 """
 import numpy as np
+
+if __name__ == "__main__":                      # stands first, so that errors below are told
+    from tinygen.exercises import main
+    raise SystemExit(main(__file__))
 
 
 def sigmoid(x):
@@ -28,8 +33,3 @@ def sigmoid_backward(g, y):
 def softplus_backward(g, x):
     """g, x (...) -> dx (...)"""
     raise NotImplementedError("your turn")
-
-
-if __name__ == "__main__":
-    from tinygen.exercises import main
-    raise SystemExit(main(__file__))

@@ -6,8 +6,13 @@
 Write dx, of the shape of x, for both. Start from dx_i = sum_j g_j dy_j/dx_i.
 
 Check it:  python lessons/exercises/ex04_sum_mean.py       (--hint, --solution)
+      or:  python -m tinygen.exercises 4                   (tells a SyntaxError, too)
 """
 import numpy as np
+
+if __name__ == "__main__":                      # stands first, so that errors below are told
+    from tinygen.exercises import main
+    raise SystemExit(main(__file__))
 
 
 def sum_backward(g, x, axis):
@@ -18,8 +23,3 @@ def sum_backward(g, x, axis):
 def mean_backward(g, x, axis):
     """g of the shape of x.mean(axis) -> dx of the shape of x"""
     raise NotImplementedError("your turn")
-
-
-if __name__ == "__main__":
-    from tinygen.exercises import main
-    raise SystemExit(main(__file__))

@@ -9,15 +9,15 @@ it along every axis where it has size 1. So each element of b was used 8 times, 
     shape  what the argument's shape was before it was stretched: (1, 3)
 
 Check it:  python lessons/exercises/ex05_broadcasting.py       (--hint, --solution)
+      or:  python -m tinygen.exercises 5                       (tells a SyntaxError, too)
 """
 import numpy as np
+
+if __name__ == "__main__":                      # stands first, so that errors below are told
+    from tinygen.exercises import main
+    raise SystemExit(main(__file__))
 
 
 def unbroadcast(g, shape):
     """g of a stretched shape -> an array of this shape"""
     raise NotImplementedError("your turn")
-
-
-if __name__ == "__main__":
-    from tinygen.exercises import main
-    raise SystemExit(main(__file__))

@@ -9,8 +9,13 @@ Write y, for any x up to 10^4 in size, and the gradient of the loss with respect
     dx_i = sum_j g_j dy_j/dx_i
 
 Check it:  python lessons/exercises/ex07_softmax.py       (--hint, --solution)
+      or:  python -m tinygen.exercises 7                  (tells a SyntaxError, too)
 """
 import numpy as np
+
+if __name__ == "__main__":                      # stands first, so that errors below are told
+    from tinygen.exercises import main
+    raise SystemExit(main(__file__))
 
 
 def softmax(x):
@@ -21,8 +26,3 @@ def softmax(x):
 def softmax_backward(g, y):
     """g, y (..., K) -> dx (..., K)"""
     raise NotImplementedError("your turn")
-
-
-if __name__ == "__main__":
-    from tinygen.exercises import main
-    raise SystemExit(main(__file__))

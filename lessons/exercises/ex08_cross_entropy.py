@@ -8,8 +8,13 @@ Write the loss, for logits up to 10^4 in size, and its gradient with respect to 
 from -ln softmax(l)[k] = ln sum_j e^(l_j) - l_k.
 
 Check it:  python lessons/exercises/ex08_cross_entropy.py       (--hint, --solution)
+      or:  python -m tinygen.exercises 8                        (tells a SyntaxError, too)
 """
 import numpy as np
+
+if __name__ == "__main__":                      # stands first, so that errors below are told
+    from tinygen.exercises import main
+    raise SystemExit(main(__file__))
 
 
 def cross_entropy(logits, labels):
@@ -20,8 +25,3 @@ def cross_entropy(logits, labels):
 def cross_entropy_backward(logits, labels):
     """(B, K), (B,) -> (B, K)"""
     raise NotImplementedError("your turn")
-
-
-if __name__ == "__main__":
-    from tinygen.exercises import main
-    raise SystemExit(main(__file__))

@@ -7,8 +7,13 @@ The sum of probabilities that are known by their logarithms: every mixture needs
 that x of 1000 or of -1000 does no harm, and the gradient with respect to x.
 
 Check it:  python lessons/exercises/ex09_logsumexp.py       (--hint, --solution)
+      or:  python -m tinygen.exercises 9                    (tells a SyntaxError, too)
 """
 import numpy as np
+
+if __name__ == "__main__":                      # stands first, so that errors below are told
+    from tinygen.exercises import main
+    raise SystemExit(main(__file__))
 
 
 def logsumexp(x):
@@ -19,8 +24,3 @@ def logsumexp(x):
 def logsumexp_backward(g, x):
     """g (...), x (..., K) -> dx (..., K)"""
     raise NotImplementedError("your turn")
-
-
-if __name__ == "__main__":
-    from tinygen.exercises import main
-    raise SystemExit(main(__file__))

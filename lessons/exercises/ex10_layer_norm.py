@@ -8,15 +8,15 @@ Given g (N, D), the gradient with respect to y, write dx, dW and db. Start from 
 on x directly, through mu, and through s.
 
 Check it:  python lessons/exercises/ex10_layer_norm.py       (--hint, --solution)
+      or:  python -m tinygen.exercises 10                    (tells a SyntaxError, too)
 """
 import numpy as np
+
+if __name__ == "__main__":                      # stands first, so that errors below are told
+    from tinygen.exercises import main
+    raise SystemExit(main(__file__))
 
 
 def backward(g, x, W):
     """g, x (N, D), W (D,) -> dx (N, D), dW (D,), db (D,)"""
     raise NotImplementedError("your turn")
-
-
-if __name__ == "__main__":
-    from tinygen.exercises import main
-    raise SystemExit(main(__file__))

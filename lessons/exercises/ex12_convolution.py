@@ -7,8 +7,13 @@ Given g, the gradient with respect to y, write dx (L,) and dw (k,) too. Start fr
 all t and i with t + i = s of g_t w_i.
 
 Check it:  python lessons/exercises/ex12_convolution.py       (--hint, --solution)
+      or:  python -m tinygen.exercises 12                     (tells a SyntaxError, too)
 """
 import numpy as np
+
+if __name__ == "__main__":                      # stands first, so that errors below are told
+    from tinygen.exercises import main
+    raise SystemExit(main(__file__))
 
 
 def convolve(x, w):
@@ -19,8 +24,3 @@ def convolve(x, w):
 def convolve_backward(g, x, w):
     """g (L - k + 1,), x (L,), w (k,) -> dx (L,), dw (k,)"""
     raise NotImplementedError("your turn")
-
-
-if __name__ == "__main__":
-    from tinygen.exercises import main
-    raise SystemExit(main(__file__))

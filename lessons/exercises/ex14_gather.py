@@ -6,15 +6,15 @@
 Write dW (V, D). Start from dW_v = the sum of g_n over all n with ids_n = v.
 
 Check it:  python lessons/exercises/ex14_gather.py       (--hint, --solution)
+      or:  python -m tinygen.exercises 14                (tells a SyntaxError, too)
 """
 import numpy as np
+
+if __name__ == "__main__":                      # stands first, so that errors below are told
+    from tinygen.exercises import main
+    raise SystemExit(main(__file__))
 
 
 def gather_backward(g, ids, V):
     """g (N, D), ids (N,) -> dW (V, D)"""
     raise NotImplementedError("your turn")
-
-
-if __name__ == "__main__":
-    from tinygen.exercises import main
-    raise SystemExit(main(__file__))

@@ -6,8 +6,13 @@ Each row of q asks; the softmax, along the row, says how much each of the S keys
 weighted sum of their values. Given g, the gradient with respect to y, write dq, dk and dv too.
 
 Check it:  python lessons/exercises/ex16_attention.py       (--hint, --solution)
+      or:  python -m tinygen.exercises 16                   (tells a SyntaxError, too)
 """
 import numpy as np
+
+if __name__ == "__main__":                      # stands first, so that errors below are told
+    from tinygen.exercises import main
+    raise SystemExit(main(__file__))
 
 
 def attention(q, k, v):
@@ -18,8 +23,3 @@ def attention(q, k, v):
 def attention_backward(g, q, k, v):
     """g, q (T, d), k, v (S, d) -> dq (T, d), dk (S, d), dv (S, d)"""
     raise NotImplementedError("your turn")
-
-
-if __name__ == "__main__":
-    from tinygen.exercises import main
-    raise SystemExit(main(__file__))

@@ -6,15 +6,15 @@
 Write dx and dy, of the shapes of x and y. Start from exercise 6.
 
 Check it:  python lessons/exercises/ex17_batched_matmul.py       (--hint, --solution)
+      or:  python -m tinygen.exercises 17                        (tells a SyntaxError, too)
 """
 import numpy as np
+
+if __name__ == "__main__":                      # stands first, so that errors below are told
+    from tinygen.exercises import main
+    raise SystemExit(main(__file__))
 
 
 def matmul_backward(g, x, y):
     """g (B, M, N), x (B, M, K), y (B, K, N) or (K, N) -> dx, dy, of the shapes of x and y"""
     raise NotImplementedError("your turn")
-
-
-if __name__ == "__main__":
-    from tinygen.exercises import main
-    raise SystemExit(main(__file__))

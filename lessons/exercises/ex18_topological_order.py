@@ -11,14 +11,13 @@ before every node that was made from it (its gradient is complete only then). Ot
 part in it. Graphs may be long: 5000 nodes in a row.
 
 Check it:  python lessons/exercises/ex18_topological_order.py       (--hint, --solution)
+      or:  python -m tinygen.exercises 18                           (tells a SyntaxError, too)
 """
+if __name__ == "__main__":                      # stands first, so that errors below are told
+    from tinygen.exercises import main
+    raise SystemExit(main(__file__))
 
 
 def backward_order(y, inputs):
     """a node, a dict -> a list of nodes, y first"""
     raise NotImplementedError("your turn")
-
-
-if __name__ == "__main__":
-    from tinygen.exercises import main
-    raise SystemExit(main(__file__))

@@ -8,14 +8,13 @@
 Write the gradients of all nodes, as a dict. Start from: dx = the sum over all uses of x.
 
 Check it:  python lessons/exercises/ex19_accumulation.py       (--hint, --solution)
+      or:  python -m tinygen.exercises 19                      (tells a SyntaxError, too)
 """
+if __name__ == "__main__":                      # stands first, so that errors below are told
+    from tinygen.exercises import main
+    raise SystemExit(main(__file__))
 
 
 def accumulate(g, order, rules):
     """-> dict: node -> its gradient, an array"""
     raise NotImplementedError("your turn")
-
-
-if __name__ == "__main__":
-    from tinygen.exercises import main
-    raise SystemExit(main(__file__))

@@ -8,7 +8,11 @@ which passes on. Such blocks may lie inside each other. Python calls __enter__ a
 __exit__ at the end in any case.
 
 Check it:  python lessons/exercises/ex20_no_grad.py       (--hint, --solution)
+      or:  python -m tinygen.exercises 20                 (tells a SyntaxError, too)
 """
+if __name__ == "__main__":                      # stands first, so that errors below are told
+    from tinygen.exercises import main
+    raise SystemExit(main(__file__))
 
 
 class no_grad:
@@ -20,8 +24,3 @@ class no_grad:
 
     def __exit__(self, kind, error, traceback):
         raise NotImplementedError("your turn")
-
-
-if __name__ == "__main__":
-    from tinygen.exercises import main
-    raise SystemExit(main(__file__))

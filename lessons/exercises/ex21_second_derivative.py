@@ -9,15 +9,15 @@ penalty differentiates it once more. Given gg, the gradient of some loss with re
 Check the first derivative again: dy/dx = 1 - y^2.
 
 Check it:  python lessons/exercises/ex21_second_derivative.py       (--hint, --solution)
+      or:  python -m tinygen.exercises 21                           (tells a SyntaxError, too)
 """
 import numpy as np
+
+if __name__ == "__main__":                      # stands first, so that errors below are told
+    from tinygen.exercises import main
+    raise SystemExit(main(__file__))
 
 
 def tanh_backward_backward(gg, g, y):
     """gg, g, y = tanh(x) (...) -> dg, dx (...)"""
     raise NotImplementedError("your turn")
-
-
-if __name__ == "__main__":
-    from tinygen.exercises import main
-    raise SystemExit(main(__file__))

@@ -6,15 +6,15 @@
 Source: Pascanu et al. 2013, algorithm 1.
 
 Check it:  python lessons/exercises/ex24_clipping.py       (--hint, --solution)
+      or:  python -m tinygen.exercises 24                  (tells a SyntaxError, too)
 """
 import numpy as np
+
+if __name__ == "__main__":                      # stands first, so that errors below are told
+    from tinygen.exercises import main
+    raise SystemExit(main(__file__))
 
 
 def clip(grads, max_norm):
     """a list of arrays -> the list of clipped arrays, and the norm before"""
     raise NotImplementedError("your turn")
-
-
-if __name__ == "__main__":
-    from tinygen.exercises import main
-    raise SystemExit(main(__file__))

@@ -9,8 +9,13 @@ net gives s and t, each of the shape of x_a. Write z and logdet, and the way bac
 Source: Dinh et al. 2017, eqs. 4 to 8.
 
 Check it:  python lessons/exercises/ex27_coupling.py       (--hint, --solution)
+      or:  python -m tinygen.exercises 27                  (tells a SyntaxError, too)
 """
 import numpy as np
+
+if __name__ == "__main__":                      # stands first, so that errors below are told
+    from tinygen.exercises import main
+    raise SystemExit(main(__file__))
 
 
 def forward(x, net):
@@ -21,8 +26,3 @@ def forward(x, net):
 def inverse(z, net):
     """z (B, D) -> x (B, D)"""
     raise NotImplementedError("your turn")
-
-
-if __name__ == "__main__":
-    from tinygen.exercises import main
-    raise SystemExit(main(__file__))

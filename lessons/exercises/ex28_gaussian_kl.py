@@ -6,15 +6,15 @@
 Write the KL in closed form, in nats, summed over the units of each example.
 
 Check it:  python lessons/exercises/ex28_gaussian_kl.py       (--hint, --solution)
+      or:  python -m tinygen.exercises 28                     (tells a SyntaxError, too)
 """
 import numpy as np
+
+if __name__ == "__main__":                      # stands first, so that errors below are told
+    from tinygen.exercises import main
+    raise SystemExit(main(__file__))
 
 
 def gaussian_kl(mu, logvar):
     """(B, Z), (B, Z) -> (B,)"""
     raise NotImplementedError("your turn")
-
-
-if __name__ == "__main__":
-    from tinygen.exercises import main
-    raise SystemExit(main(__file__))

@@ -6,8 +6,13 @@ Write z, and, given g, the gradient of a loss with respect to z, those with resp
 logvar. All arrays have one shape. Source: Kingma & Welling 2014, section 2.4.
 
 Check it:  python lessons/exercises/ex29_reparameterisation.py       (--hint, --solution)
+      or:  python -m tinygen.exercises 29                            (tells a SyntaxError, too)
 """
 import numpy as np
+
+if __name__ == "__main__":                      # stands first, so that errors below are told
+    from tinygen.exercises import main
+    raise SystemExit(main(__file__))
 
 
 def sample(mu, logvar, eps):
@@ -18,8 +23,3 @@ def sample(mu, logvar, eps):
 def sample_backward(g, mu, logvar, eps):
     """-> dmu, dlogvar"""
     raise NotImplementedError("your turn")
-
-
-if __name__ == "__main__":
-    from tinygen.exercises import main
-    raise SystemExit(main(__file__))

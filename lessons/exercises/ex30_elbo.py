@@ -9,15 +9,15 @@ Write the ELBO of each example, in nats. Start from ln p(x | z): the sum over pi
 ln sigmoid(l) where x is 1, and of ln(1 - sigmoid(l)) where it is 0.
 
 Check it:  python lessons/exercises/ex30_elbo.py       (--hint, --solution)
+      or:  python -m tinygen.exercises 30              (tells a SyntaxError, too)
 """
 import numpy as np
+
+if __name__ == "__main__":                      # stands first, so that errors below are told
+    from tinygen.exercises import main
+    raise SystemExit(main(__file__))
 
 
 def elbo(x, logits, mu, logvar):
     """(B, D), (B, D), (B, Z), (B, Z) -> (B,)"""
     raise NotImplementedError("your turn")
-
-
-if __name__ == "__main__":
-    from tinygen.exercises import main
-    raise SystemExit(main(__file__))

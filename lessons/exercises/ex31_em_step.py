@@ -7,15 +7,15 @@ sum_nk r_nk ln(weights_k N(x_n; means_k, variances_k)). Write one step.
 Source: Dempster et al. 1977.
 
 Check it:  python lessons/exercises/ex31_em_step.py       (--hint, --solution)
+      or:  python -m tinygen.exercises 31                 (tells a SyntaxError, too)
 """
 import numpy as np
+
+if __name__ == "__main__":                      # stands first, so that errors below are told
+    from tinygen.exercises import main
+    raise SystemExit(main(__file__))
 
 
 def em_step(x, weights, means, variances):
     """-> responsibilities (N, K), and the new weights, means and variances (K,)"""
     raise NotImplementedError("your turn")
-
-
-if __name__ == "__main__":
-    from tinygen.exercises import main
-    raise SystemExit(main(__file__))

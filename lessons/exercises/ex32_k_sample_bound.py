@@ -6,15 +6,15 @@
 Write it so that weights of e^-1000 do no harm. Source: Burda et al. 2016, eq. 8.
 
 Check it:  python lessons/exercises/ex32_k_sample_bound.py       (--hint, --solution)
+      or:  python -m tinygen.exercises 32                        (tells a SyntaxError, too)
 """
 import numpy as np
+
+if __name__ == "__main__":                      # stands first, so that errors below are told
+    from tinygen.exercises import main
+    raise SystemExit(main(__file__))
 
 
 def k_sample_bound(logw):
     """(B, k) -> (B,)"""
     raise NotImplementedError("your turn")
-
-
-if __name__ == "__main__":
-    from tinygen.exercises import main
-    raise SystemExit(main(__file__))

@@ -8,8 +8,13 @@ Given logits, write both as means over the batch, for logits of any size.
 Source: Goodfellow et al. 2014, section 3.
 
 Check it:  python lessons/exercises/ex33_gan_losses.py       (--hint, --solution)
+      or:  python -m tinygen.exercises 33                    (tells a SyntaxError, too)
 """
 import numpy as np
+
+if __name__ == "__main__":                      # stands first, so that errors below are told
+    from tinygen.exercises import main
+    raise SystemExit(main(__file__))
 
 
 def critic_loss(real, fake):
@@ -20,8 +25,3 @@ def critic_loss(real, fake):
 def generator_loss(fake):
     """logits of generated examples (B,) -> a number"""
     raise NotImplementedError("your turn")
-
-
-if __name__ == "__main__":
-    from tinygen.exercises import main
-    raise SystemExit(main(__file__))

@@ -184,7 +184,7 @@ ANSWERS["ex19_accumulation"] = Answers(
             node: total for node, total in accumulate(g, order, rules).items()
             if node != order[0]}),
         mistake("works once but not twice|added twice|times too", accumulate=kept_between_calls),
-        mistake("all ones", accumulate=lambda g, order, rules: accumulate(
+        mistake("factor g is missing|all ones", accumulate=lambda g, order, rules: accumulate(
             np.ones_like(g), order, rules)),
     ])
 

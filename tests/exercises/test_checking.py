@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from tinygen import exercises
-from tinygen.exercises import EXERCISES, check, check_file, checking
+from tinygen.exercises import EXERCISES, check, check_file, running
 from tinygen.exercises.checking import source
 
-TANH = EXERCISES["ex02_tanh"]
+TANH, SOFTMAX = EXERCISES["ex02_tanh"], EXERCISES["ex07_softmax"]
 BODY = "import numpy as np\n\n\ndef tanh_backward(g, y):\n    "
 
 
@@ -40,10 +40,33 @@ WRONG = {
 
 @pytest.mark.parametrize("says", WRONG)
 def test_whatever_happens_is_one_sentence(says, monkeypatch):
-    monkeypatch.setattr(checking, "SECONDS", 0.2)
+    monkeypatch.setattr(running, "SECONDS", 0.2)
     report = check(TANH, {"tanh_backward": WRONG[says]})
     assert report.state == "not yet" and says in report.what
     assert "Traceback" not in report.text() and "\n" not in report.what
+
+
+def test_one_endless_case_ends_the_check(monkeypatch):
+    monkeypatch.setattr(running, "SECONDS", 0.2)
+    calls = []
+    report = check(EXERCISES["ex05_broadcasting"], {
+        "unbroadcast": lambda g, shape: calls.append(shape) or forever(g, shape)})
+    assert "no end after" in report.what and len(calls) == 1
+
+
+def test_each_function_is_judged_by_itself():
+    def unfinished(g, y):
+        raise NotImplementedError("your turn")
+
+    def told(softmax):
+        return check(SOFTMAX, {"softmax": softmax, "softmax_backward": unfinished})
+    report = told(np.exp)
+    assert report.state == "not yet" and report.function == "softmax" and "y[" in report.where
+    report = told(SOFTMAX.right.softmax)
+    assert report.state == "not yet" and report.function == "softmax_backward"
+    assert report.what == "not begun: softmax_backward; the rest is right"
+    report = told(lambda x: unfinished(x, x))
+    assert report.state == "not begun" and report.function == "softmax"
 
 
 def test_a_missing_function_is_named():
@@ -67,13 +90,39 @@ def test_errors_name_the_learners_own_line(tmp_path):
 @pytest.mark.parametrize("text, says", [
     (BODY + "return g * (1 -", "SyntaxError"),
     ("import nothing_of_this_name\n", "ModuleNotFoundError"),
-    ("1 / 0\n", "ZeroDivisionError"), ("exit()\n", "SystemExit")])
-def test_a_file_that_does_not_load_is_one_sentence(text, says, tmp_path):
+    ("1 / 0\n", "ZeroDivisionError"), ("exit()\n", "SystemExit"),
+    ("\nwhile True: pass\n", "no end after"), ("raise ValueError('a\\nb')", "ValueError: a")])
+def test_a_file_that_does_not_load_is_one_sentence(text, says, tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "SECONDS", 0.2 if "while" in text else 10)
     path = tmp_path / "ex02_tanh.py"
     path.write_text(text)
     report = check_file(path)
     assert report.state == "not yet" and report.what.startswith(says)
-    assert path.read_text() == text
+    assert "\n" not in report.what and path.read_text() == text
+
+
+def test_the_line_is_told_in_which_a_file_does_not_load(tmp_path):
+    path = tmp_path / "ex02_tanh.py"
+    for text in ("\n\n1 / 0\n", "\n\n1 +\n"):
+        path.write_text(text)
+        assert check_file(path).where == "line 3"
+
+
+@pytest.mark.parametrize("name", ["2", "02", "ex2", "ex02", "ex02_tanh", "ex02_mine"])
+def test_a_copy_of_a_file_is_checked_as_well(name, tmp_path, monkeypatch, capsys):
+    for stem in ("ex02_tanh", name):
+        (tmp_path / f"{stem}.py").write_text(BODY + "return g * (1 - y * y)\n")
+    assert check_file(tmp_path / f"{name}.py").text() == "ex02_tanh: passed"
+    monkeypatch.setattr(exercises, "FOLDER", tmp_path)
+    monkeypatch.setattr("sys.argv", ["exercises", name])
+    assert exercises.main() == 0 and capsys.readouterr().out == "ex02_tanh: passed\n"
+
+
+def test_a_file_of_another_name_is_told_the_form(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(BODY)
+    with pytest.raises(ValueError, match="'mine': its name must start as in ex07_softmax"):
+        check_file(path)
 
 
 def run(*args):
@@ -82,29 +131,42 @@ def run(*args):
                           env={**os.environ, "PYTHONPATH": path})
 
 
-def test_a_file_checks_itself(tmp_path):
-    footer = (exercises.FOLDER / "ex02_tanh.py").read_text().split("\n\n\n")[-1]
+@pytest.mark.parametrize("body, says, ended", [
+    ("return g * (1 - y * y)\n", "ex02_tanh: passed\n", 0), ("return g\n", TANH.stronger, 1),
+    ("return g\n\n\nprint(1 / 0)\n", "ZeroDivisionError: division by zero", 1)])
+def test_a_file_checks_itself_and_stays_as_it_was(body, says, ended, tmp_path):
+    head, _ = (exercises.FOLDER / "ex02_tanh.py").read_text().split("\n\n\n")
     path = tmp_path / "ex02_tanh.py"
-    path.write_text(BODY + "return g * (1 - y * y)\n\n\n" + footer)
-    done = run(str(path))
-    assert done.stdout == "ex02_tanh: passed\n" and done.returncode == 0
-    path.write_text(BODY + "return g\n\n\n" + footer)
+    text = head + BODY[BODY.index("\n\n\n"):] + body
+    path.write_text(text)
     done = run(str(path), "--hint")
-    assert TANH.stronger in done.stdout and done.returncode == 1 and not done.stderr
+    assert says in done.stdout and done.returncode == ended and not done.stderr
+    assert path.read_text() == text and list(tmp_path.iterdir()) == [path]
 
 
-def test_the_command_lists_checks_and_shows(capsys, monkeypatch):
+def test_the_command_checks_and_shows(capsys, monkeypatch):
     def said(*args):
         monkeypatch.setattr("sys.argv", ["exercises", *args])
         return exercises.main(), capsys.readouterr().out
-    code, out = said()
-    assert code == 0 and len(out.splitlines()) == len(EXERCISES) + 1 and "0 of 34 passed" in out
-    code, out = said("2")
-    assert code == 1 and out.startswith("ex02_tanh: not begun")
     code, out = said("ex02_tanh", "--solution")
     assert code == 0 and "def tanh(x):" in out and "defvjp(tanh" in out
     with pytest.raises(SystemExit):
         said("99")
+
+
+def test_the_list_counts_what_is_passed(tmp_path, capsys, monkeypatch):
+    (tmp_path / "ex02_tanh.py").write_text(BODY + "return g * (1 - y * y)\n")
+    (tmp_path / "ex07_softmax.py").write_text("1 / 0\n")
+    stub = (exercises.FOLDER / "ex05_broadcasting.py").read_text()
+    (tmp_path / "ex05_broadcasting.py").write_text(stub)
+    monkeypatch.setattr(exercises, "FOLDER", tmp_path)
+    monkeypatch.setattr("sys.argv", ["exercises"])
+    assert exercises.main() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 35 and lines[-1].startswith("1 of 34 passed")
+    states = {line[:4]: line[29:41].rstrip() for line in lines[:-1]}
+    assert [states[f"ex0{i}"] for i in (1, 2, 5, 7)] == [
+        "file missing", "passed", "not begun", "not yet"]
 
 
 @pytest.mark.parametrize("name", EXERCISES)

@@ -1,4 +1,5 @@
 """Every exercise: the stub fails politely, two right answers pass, each mistake is told apart."""
+import functools
 import re
 
 import pytest
@@ -9,8 +10,8 @@ from tinygen.exercises import EXERCISES, check, check_file
 
 BANKS = (bank_derivatives, bank_layers, bank_engine, bank_optimizers, bank_models)
 ANSWERS = {name: answers for bank in BANKS for name, answers in bank.ANSWERS.items()}
-MISTAKES = [pytest.param(name, m, id=f"{name}-{i}") for name, answers in ANSWERS.items()
-            for i, m in enumerate(answers.mistakes)]
+MISTAKES = [pytest.param(name, i, id=f"{name}-{i}") for name, answers in ANSWERS.items()
+            for i in range(len(answers.mistakes))]
 
 
 def marked(names):
@@ -43,21 +44,27 @@ def test_right_answers_pass(name):
         assert check(EXERCISES[name], answer).text() == f"{name}: passed"
 
 
-@pytest.mark.parametrize("name, mistake", MISTAKES)
-def test_each_mistake_is_rejected(name, mistake):
-    report = check(EXERCISES[name], {**ANSWERS[name].right[0], **mistake.functions})
+@functools.cache
+def report_on(name, i):
+    answers = ANSWERS[name]
+    return check(EXERCISES[name], {**answers.right[0], **answers.mistakes[i].functions})
+
+
+@pytest.mark.parametrize("name, i", MISTAKES)
+def test_each_mistake_is_rejected(name, i):
+    report = report_on(name, i)
     assert report.state == "not yet" and report.what and report.next()
 
 
-def test_four_in_five_mistakes_get_the_right_diagnosis():
+def test_nine_in_ten_mistakes_get_the_right_diagnosis():
     wrong = []
-    for name, mistake in (p.values for p in MISTAKES):
-        report = check(EXERCISES[name], {**ANSWERS[name].right[0], **mistake.functions})
-        if not re.search(mistake.says, report.what):
-            wrong.append(f"{name}: wanted {mistake.says!r}, said {report.what!r}")
+    for name, i in (p.values for p in MISTAKES):
+        says, what = ANSWERS[name].mistakes[i].says, report_on(name, i).what
+        if not re.search(says, what):
+            wrong.append(f"{name}: wanted {says!r}, said {what!r}")
     share = 1 - len(wrong) / len(MISTAKES)
     print(f"{share:.1%} of {len(MISTAKES)} mistakes; not: ", *wrong, sep="\n")
-    assert share >= 0.8, "\n".join(wrong)
+    assert share >= 0.9, "\n".join(wrong)
 
 
 @pytest.mark.parametrize("name", EXERCISES)

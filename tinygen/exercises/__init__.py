@@ -6,12 +6,12 @@ try. `--hint` gives a stronger hint, `--solution` shows how the package does it.
 installed, written or overwritten.
 """
 import argparse
-import runpy
+import re
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 from .checking import Report, check, source
+from .running import Fault, load
 from . import derivatives, engine, layers, models, optimizers
 
 EXERCISES = {e.name: e for part in (derivatives, layers, engine, optimizers, models)
@@ -21,27 +21,27 @@ FOLDER = Path(__file__).parents[2] / "lessons" / "exercises"
 
 def check_file(path):
     """The Report on a learner's file; one that does not even load is told in one sentence."""
-    exercise = EXERCISES[Path(path).stem]
+    exercise = EXERCISES[_named(Path(path).stem)]
     try:
-        answer = SimpleNamespace(**runpy.run_path(str(path), run_name="answer"))
-    except (Exception, SystemExit) as error:    # a learner's file may raise anything
-        line = getattr(error, "lineno", None)
-        where = f"line {line}" if line else "while the file loads"
-        return Report(exercise, "not yet", where, f"{type(error).__name__}: {error}")
-    return check(exercise, answer)
+        return check(exercise, load(path))
+    except Fault as fault:
+        return Report(exercise, "not yet", fault.where, fault.what)
 
 
 def main(path=None):
     """Checks the exercise at `path`, or the one named on the command line, or lists all."""
     parser = argparse.ArgumentParser(description="checks an exercise, or lists them all")
     if path is None:
-        parser.add_argument("name", nargs="?", help="such as ex07_softmax or 7; none lists all")
+        parser.add_argument("name", nargs="?", help="such as 7 or ex07_softmax; none lists all")
     parser.add_argument("--hint", action="store_true", help="a stronger hint")
     parser.add_argument("--solution", action="store_true", help="how the package does it")
     args = parser.parse_args()
     if path is None and args.name is None:
         return _list()
-    name = Path(path).stem if path else _named(parser, args.name)
+    try:
+        name = _named(Path(path).stem if path else args.name)
+    except ValueError as error:
+        parser.error(str(error))
     if args.solution:
         print(source(EXERCISES[name]))
         return 0
@@ -52,11 +52,14 @@ def main(path=None):
     return 0 if report.state == "passed" else 1
 
 
-def _named(parser, name):
-    found = [n for n in EXERCISES if n == name or n.startswith(f"ex{name:0>2}_")]
-    if not found:
-        parser.error(f"no exercise {name!r}; `python -m tinygen.exercises` lists them")
-    return found[0]
+def _named(name):
+    """The exercise meant by its name or number, or by the name of a copy: 7, ex07, ex07_mine."""
+    number = re.fullmatch(r"(?:ex)?(\d+)(?:_.*)?", name)
+    for known in EXERCISES:
+        if number and int(known[2:4]) == int(number[1]):
+            return known
+    raise ValueError(f"no exercise {name!r}: its name must start as in ex07_softmax; "
+                     "`python -m tinygen.exercises` lists them")
 
 
 def _list():

@@ -7,11 +7,8 @@
 Both answers run on every case. A case where they differ is handed to engine/diagnosis.py; which
 cases fail, and which do not, says the rest: right only for a batch of 1, wrong at large inputs.
 """
-import ctypes
 import inspect
 import re
-import threading
-import traceback
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -21,10 +18,14 @@ from types import SimpleNamespace
 import numpy
 
 from ..engine.diagnosis import CANNOT_TELL, diagnose
+from .running import Endless, Fault, limited
 
 RTOL = 1e-6                 # of the largest element, in float64
-SECONDS = 10                # an answer that takes longer is taken for an endless loop
 PLAIN, ALONE = "plain", "right only for {}; elsewhere {}"
+VAGUE = (CANNOT_TELL, "the factor", "a term", "off by a factor", "right only", "right for",
+         "the right numbers")           # diagnoses that a better one may replace
+FORMS = {"negated": numpy.negative, "positive": abs, "turned around": numpy.flip,
+         "squared": numpy.square, "all ones: is it forgotten?": numpy.ones_like}
 
 
 class Case:
@@ -49,6 +50,7 @@ class Exercise:
     cases: list                         # from the smallest up, the first ones PLAIN
     hint: str                           # what to try next
     stronger: str                       # with --hint
+    own: dict = field(default_factory=dict)         # {function: its own (hint, stronger)}
     solution: tuple = ()                # the package's objects that hold the answer
     terms: callable = None              # terms(**args) -> {term: array}, whose sum is the result
     parts: callable = None              # parts(**args) -> {name: array} that a result is made of
@@ -64,11 +66,13 @@ class Report:
     state: str                          # "passed", "not begun" or "not yet"
     where: str = ""
     what: str = ""
+    function: str = ""                  # the first that is wrong, or not begun
 
     def next(self, stronger=False):
         e = self.exercise
-        own = (hint for pattern, hint in e.hints.items() if re.search(pattern, self.what))
-        return e.stronger if stronger else next(own, e.hint)
+        plain = e.own.get(self.function, (e.hint, e.stronger))
+        by_pattern = (hint for pattern, hint in e.hints.items() if re.search(pattern, self.what))
+        return plain[1] if stronger else next(by_pattern, plain[0])
 
     def text(self, stronger=False):
         if self.state == "passed":
@@ -81,17 +85,6 @@ class Report:
         return "\n".join([*lines, f"  next   {self.next(stronger)}"])
 
 
-class Wrong(Exception):
-    """What an exercise's `run` itself finds wrong with an answer, in a sentence."""
-
-
-class _Fault(Exception):
-    """An answer is wrong in this way, in this place."""
-
-    def __init__(self, what, where=""):
-        self.what, self.where = what, where
-
-
 # --- the check ------------------------------------------------------------------------------------
 
 def check(exercise, answer):
@@ -101,84 +94,101 @@ def check(exercise, answer):
     if missing:
         return Report(exercise, "not yet", "", f"there is no function {missing[0]}: it was renamed "
                       "or removed; the checker calls it by that name")
-    try:
-        _compare(exercise, answer)
-        _use(exercise, answer)
-    except NotImplementedError:
-        return Report(exercise, "not begun")
-    except _Fault as fault:
-        return Report(exercise, "not yet", fault.where, fault.what)
+    unfinished = []
+    for name in vars(exercise.right):           # one at a time, beside right versions of the others
+        functions = {**vars(exercise.right), name: getattr(answer, name)}
+        try:
+            _compare(exercise, SimpleNamespace(**functions))
+            _use(exercise, SimpleNamespace(**functions))
+        except NotImplementedError:
+            unfinished.append(name)
+        except Fault as fault:
+            return Report(exercise, "not yet", fault.where, fault.what, name)
+    if len(unfinished) == len(vars(exercise.right)):
+        return Report(exercise, "not begun", function=unfinished[0])
+    if unfinished:
+        return Report(exercise, "not yet", "", f"not begun: {', '.join(unfinished)}; the rest is "
+                      "right", unfinished[0])
     return Report(exercise, "passed")
 
 
 def _compare(exercise, answer):
     """Every case; raises the fault that tells most."""
-    faults, spared = {}, []
-    for case in exercise.cases:
-        fault = _fault(exercise, answer, case)
-        if fault:
-            faults[case.name] = case, fault
-        elif case.spares:
-            spared.append(case.spares)
-    if not faults:
+    runs = [(case, *_run(exercise, answer, case)) for case in exercise.cases]
+    failed = [(case, fault) for case, _, fault in runs if fault]
+    if not failed:
         return
-    plain = [found for name, found in faults.items() if name.startswith(PLAIN)]
-    case, fault = plain[-1] if plain else next(iter(faults.values()))
-    smallest, first = next(iter(faults.values()))
-    where = first.where or fault.where
+    plain = [(case, fault) for case, fault in failed if case.name.startswith(PLAIN)]
+    case, fault = plain[-1] if plain else failed[0]
+    smallest, first = next((c, f) for c, f in failed if f.name == fault.name)
+    where = f"{first.where or 'the call'}; smallest case: {smallest.shapes()}"
+    what = _altered(exercise, case, fault, runs)
+    if not what:
+        what = fault.what
+        others = [f.what for _, f in plain if f.name == fault.name and f.what != what]
+        note = "; another number in other cases" * any(_by_number(what, w) for w in others)
+        if note or first.what != what != CANNOT_TELL:
+            what += f" (in the case {case.shapes()}{note})"
     if case.fault and not plain:
-        raise _Fault(f"{case.fault} ({fault.what})", where)
+        raise Fault(f"{case.fault} ({what})", where)
     # an answer that is wrong everywhere but in special cases gives itself away by those
-    raise _Fault(ALONE.format(spared[0], fault.what) if spared and plain else fault.what, where)
+    spared = [c.spares for c, _, f in runs if c.spares and not f]
+    raise Fault(ALONE.format(spared[0], what) if spared and plain else what, where)
 
 
-def _fault(exercise, answer, case):
-    """The _Fault of an answer in a case, or None."""
+def _by_number(what, other):
+    """Whether two diagnoses differ in a weight or factor alone, one of no known meaning."""
+    said = [re.sub(r"[\d.]+", "", words) for words in (what, other)]
+    return said[0] == said[1] and bool(re.search("weight|times too", what)) and "?" not in what
+
+
+def _run(exercise, answer, case):
+    """All that an answer gives in a case, by name, and the Fault in it; None for what there is
+    not."""
     wanted = _results(exercise.run(exercise.right, **_copied(case.args)))
-    before = _copied(case.args)
-    args = _copied(case.args)
+    before, args, given = _copied(case.args), _copied(case.args), None
     try:
-        given = _results(_limited(exercise.run, answer, args))
+        given = _results(limited(exercise.run, answer, **args))
         changed = [k for k, v in before.items()
                    if isinstance(v, numpy.ndarray) and not _equal(v, args[k])]
         if changed:
-            raise _Fault(f"it edits its argument {changed[0]} in place, so that the caller's array "
-                         "changes")
+            raise Fault(f"it edits its argument {changed[0]} in place, so that the caller's array "
+                        "changes")
         for name in wanted:
             if name not in given:
-                raise _Fault(f"the result {name} is missing")
+                raise Fault(f"the result {name} is missing")
             _judge(exercise, case, name, given, wanted)
-    except _Fault as fault:
-        fault.where = f"{fault.where or 'the call'}; smallest case: {case.shapes()}"
-        return fault
+    except Endless:
+        raise
+    except Fault as fault:
+        return given, fault
+    return given, None
 
 
 def _judge(exercise, case, name, answers, results):
-    """Raises the _Fault of one result, if it has one. answers, results: all that were given, and
+    """Raises the Fault of one result, if it has one. answers, results: all that were given, and
     all the right ones, by name"""
     given, wanted = answers[name], numpy.asarray(results[name])
     if given is None:
-        raise _Fault("it gives None: is a return missing?")
+        raise Fault("it gives None: is a return missing?")
     what = type(given).__name__
     try:
         given = numpy.asarray(given)
     except Exception:                   # whatever an object does when asked to be an array
         given = numpy.asarray(None)
     if given.dtype.kind not in "fiub":
-        raise _Fault(f"{name} is no array of numbers, but {what}")
+        raise Fault(f"{name} is no array of numbers, but {what}")
     if _close(given, wanted, case.args):
         return
     for other in results:
         if all(_close(numpy.asarray(answers.get(p)), numpy.asarray(results[q]), case.args)
                for p, q in ((name, other), (other, name))):
-            raise _Fault(f"{name} and {other} are exchanged", _worst(name, given, wanted))
+            raise Fault(f"{name} and {other} are exchanged", _worst(name, given, wanted))
     alike = given.shape == wanted.shape
     terms = exercise.terms(**case.args) if exercise.terms and alike else None
     parts = exercise.parts(**case.args) if exercise.parts else {}
     what = diagnose(given, wanted, terms, **_floats({**parts, **case.args}))
-    if exercise.variants or what.startswith((CANNOT_TELL, "the factor", "a term")):
-        what = _altered(exercise, case, name, given) or what
-    raise _Fault(what, _worst(name, given, wanted))
+    raise Fault(what, _worst(name, given, wanted), name)
 
 
 def _floats(named):
@@ -186,33 +196,50 @@ def _floats(named):
             if isinstance(v, numpy.ndarray) and v.dtype.kind == "f" and v.size}
 
 
-def _altered(exercise, case, name, given):
-    """Whether `given` is what a variant gives, or the right answer for other arguments; in words,
-    or None."""
-    arrays = {k: v for k, v in case.args.items() if isinstance(v, numpy.ndarray)}
-    ways = []
-    if all(v.ndim == 2 for v in arrays.values()):
-        ways.append(("right along the other axis", {k: v.T for k, v in arrays.items()}, True))
-    ways += [(f"right if {p} and {q} were exchanged", {p: arrays[q], q: arrays[p]}, False)
-             for p, q in combinations(arrays, 2) if arrays[p].shape == arrays[q].shape]
-    ways += [(f"right if {k} were {form}", {k: f(v)}, False) for k, v in _floats(arrays).items()
-             for form, f in (("negated", numpy.negative), ("positive", abs),
-                             ("turned around", numpy.flip), ("squared", numpy.square),
-                             ("all ones: is it forgotten?", numpy.ones_like))]
-    ways += [(f"right if {k} were 1: is it forgotten?", {k: 1.0}, False)
-             for k, v in case.args.items() if isinstance(v, float)]
-    for words, functions in exercise.variants.items():
-        variant = SimpleNamespace(**{**vars(exercise.right), **functions})
-        with numpy.errstate(all="ignore"):
-            result = _results(exercise.run(variant, **_copied(case.args)))[name]
-        if _close(given, numpy.asarray(result), case.args):
+def _altered(exercise, case, fault, runs):
+    """What other function, or which other arguments, would give just what was given: in words, or
+    None. It must hold in every ordinary case, and other arguments in more than one: in one case
+    much is equal by chance."""
+    vague = fault.what.startswith(VAGUE)
+    ordinary = [(c, given[fault.name]) for c, given, _ in runs
+                if not c.fault and fault.name in (given or {})]
+    for words in _ways(exercise, case, vague) if fault.name else ():
+        told = [_agrees(exercise, c, fault.name, given, _ways(exercise, c, vague).get(words))
+                for c, given in ordinary]
+        if False not in told and told.count(True) > (words not in exercise.variants):
             return words
-    for words, changed, turned in ways:
-        with suppress(Exception), numpy.errstate(all="ignore"):      # not every argument will do
-            result = numpy.asarray(
-                _results(exercise.run(exercise.right, **_copied({**case.args, **changed})))[name])
-            if _close(given, result.T if turned else result, case.args):
-                return words
+
+
+def _ways(exercise, case, vague):
+    """{words: (functions, arguments, axes of the result) that are otherwise}"""
+    ways = {words: (functions, {}, None) for words, functions in exercise.variants.items()}
+    if not vague:
+        return ways
+    arrays = {k: v for k, v in case.args.items() if isinstance(v, numpy.ndarray)}
+    if all(v.ndim == 2 for v in arrays.values()):
+        ways["right along the other axis"] = {}, {k: v.T for k, v in arrays.items()}, (1, 0)
+    for p, q in combinations(arrays, 2):
+        if arrays[p].shape == arrays[q].shape:
+            ways[f"right if {p} and {q} were exchanged"] = {}, {p: arrays[q], q: arrays[p]}, None
+    for k, v in _floats(arrays).items():
+        for form, f in FORMS.items():
+            ways[f"right if {k} were {form}"] = {}, {k: f(v)}, None
+    for k, v in case.args.items():
+        if isinstance(v, float):
+            ways[f"right if {k} were 1: is it forgotten?"] = {}, {k: 1.0}, None
+    return ways
+
+
+def _agrees(exercise, case, name, given, way):
+    """Whether the right functions, or arguments, changed in this way give `given`; None where they
+    cannot be changed so."""
+    with suppress(Exception), numpy.errstate(all="ignore"):     # not every argument will do
+        functions, args, axes = way
+        answer = SimpleNamespace(**{**vars(exercise.right), **functions})
+        results = _results(exercise.run(answer, **_copied({**case.args, **args})))
+        result = numpy.asarray(results[name])
+        result = result.transpose(axes) if axes and result.ndim == 2 else result
+        return _close(numpy.asarray(given), result, case.args)
 
 
 def _worst(name, given, wanted):
@@ -228,56 +255,21 @@ def _worst(name, given, wanted):
 def _use(exercise, answer):
     """What numbers do not show: it must do the same when called again, and keep float32."""
     case = next(c for c in reversed(exercise.cases) if c.name.startswith(PLAIN))
-    first, second = (_results(_limited(exercise.run, answer, _copied(case.args))) for _ in "12")
+    first, second = (_results(limited(exercise.run, answer, **_copied(case.args))) for _ in "12")
     for name, a in first.items():
         if not _close(numpy.asarray(second[name]), numpy.asarray(a), case.args):
-            raise _Fault("works once but not twice: something is kept from one call to the next",
-                         f"{name}, called twice with the same {', '.join(case.args)}")
+            raise Fault("works once but not twice: something is kept from one call to the next",
+                        f"{name}, called twice with the same {', '.join(case.args)}")
     if exercise.keeps_float32:
         args = {k: v.astype("float32") if getattr(v, "dtype", None) == "float64" else v
                 for k, v in _copied(case.args).items()}
-        for name, a in _results(_limited(exercise.run, answer, args)).items():
+        for name, a in _results(limited(exercise.run, answer, **args)).items():
             if getattr(a, "dtype", None) == "float64" and getattr(a, "ndim", 0):
-                raise _Fault("float32 lost: float32 in must be float32 out; some array inside is "
-                             "float64", f"{name}, given float32")
+                raise Fault("float32 lost: float32 in must be float32 out; some array inside is "
+                            "float64", f"{name}, given float32")
 
 
-# --- running what a learner wrote -----------------------------------------------------------------
-
-def _limited(run, answer, args):
-    """run(answer, **args) within SECONDS; whatever goes wrong inside becomes a _Fault."""
-    outcome = []
-
-    def work():
-        try:
-            with numpy.errstate(all="ignore"):
-                outcome.append((run(answer, **args), None))
-        except BaseException as error:          # a learner's code may raise SystemExit, too
-            outcome.append((None, error))
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(SECONDS)
-    if thread.is_alive():
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident),
-                                                   ctypes.py_object(SystemExit))
-        raise _Fault(f"no end after {SECONDS} seconds: an endless loop?")
-    result, error = outcome[0]
-    if isinstance(error, NotImplementedError):
-        raise error
-    if isinstance(error, Wrong):
-        raise _Fault(str(error))
-    if error is not None:
-        raise _Fault(f"it raises {_sentence(error)}")
-    return result
-
-
-def _sentence(error):
-    """The error and the learner's line, without a traceback."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
-    line = f" in line {frames[-1].lineno} of {frames[-1].name}" if frames else ""
-    text = (str(error).splitlines() or [""])[0]
-    return f"{type(error).__name__}{line}: {text}"
-
+# --- small things ---------------------------------------------------------------------------------
 
 def named(result, *names):
     """What an answer gives, under these names: a tuple or list of as many results, or one."""

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from ..engine import elementwise, tensor
-from .checking import Case, Exercise, Wrong, named, random
+from .checking import Case, Exercise, named, random
+from .running import Wrong
 
 
 # --- 18: the order of the walk back ---------------------------------------------------------------

@@ -7,7 +7,8 @@ from .. import distributions
 from ..models.approximate import mixture, vae
 from ..models.implicit import objectives
 from ..models.tractable import coupling_flow, made, pixelcnn
-from .checking import Case, Exercise, Wrong, named, random
+from .checking import Case, Exercise, named, random
+from .running import Wrong
 
 
 def _softplus(x):
