@@ -2,6 +2,7 @@
 import argparse
 import math
 import os
+import re
 import time
 
 import numpy as np
@@ -77,6 +78,22 @@ class Run:
                    every=every, report=Progress(type(model).__name__, unit), evaluate=show)
 
 
+def shown(number):
+    """Four digits, and two decimals where the four would not reach behind the point: 83.63, 1366.93
+    """
+    return f"{number:.2f}" if abs(number) >= 1000 else f"{number:.4g}"
+
+
+def _instead(name):
+    """What an unknown name can be replaced by: P4 is P4-dna and P4-mushrooms."""
+    parts = [own for own in EXPERIMENTS if own.startswith(f"{name}-")]
+    if parts:
+        return f"it is split into {', '.join(parts)}"
+    if re.fullmatch(r"C\d+", str(name)):
+        return "closed forms other than C2 need no experiment: `python -m pytest tests` holds them"
+    return f"choose from {', '.join(EXPERIMENTS)}"
+
+
 def main():
     parser = argparse.ArgumentParser(prog="python -m tinygen.reproduce",
                                      description="trains a model by a published protocol and "
@@ -92,7 +109,9 @@ def main():
             print(f"{name}: {e.target} {e.unit}: {e.protocol}")
         return 0
     if args.name not in EXPERIMENTS:
-        parser.error(f"no experiment {args.name!r}; choose from {', '.join(EXPERIMENTS)}")
+        parser.error(f"no experiment {args.name!r}; {_instead(args.name)}")
+    if args.seed < 0:
+        parser.error(f"--seed {args.seed}: needs 0 or more")
     e = EXPERIMENTS[args.name]
     print(f"{args.name}: {e.protocol}\nseed {args.seed}")
     backend.seed(args.seed)
@@ -100,5 +119,5 @@ def main():
         result = e.f(Run(args.name, args.seed, args.quick, args.out))
     result = result if isinstance(result, tuple) else (result,)
     verdict = "quick run, no verdict" if args.quick else e.verdict(*result)
-    print(f"{args.name}: {result[0]:.4g} {e.unit} ({e.target}): {verdict}")
+    print(f"{args.name}: {shown(result[0])} {e.unit} ({e.target}): {verdict}")
     return 0 if verdict == "ok" or args.quick else 1
