@@ -13,12 +13,12 @@ import tinygen as tg
 from tinygen.datasets.batches import Endless
 from tinygen.datasets.known import Mixture2D
 from tinygen.distributions import Normal
-from tinygen.engine.backend import xp
+from tinygen.engine.backend import normal, xp
 from tinygen.evaluation import bits_per_dim
 from tinygen.models.approximate import diffusion
 from tinygen.models.approximate.diffusion import (PREDICTIONS, DiscreteDiffusion, Diffusion,
                                                   FlowMatching, cosine, linear, straight)
-from tinygen.nn import Embedding, MLPDenoiser, Module
+from tinygen.nn import Embedding, ImageDenoiser, MLPDenoiser, Module
 from tinygen.optim import EMA, Adam
 from tinygen.training import fit
 
@@ -322,6 +322,41 @@ def test_a_label_tells_the_bound_something():
 
 
 # --- pictures -------------------------------------------------------------------------------------
+
+def pictured(T=3):
+    """A U-Net in a diffusion of 8 x 8 pixels, its weights that start at 0 made as large as others"""
+    model = DiscreteDiffusion(ImageDenoiser(8, (8, 8), classes=3), 64, straight(T, 2.0, -5.0),
+                              classes=3)
+    for p in model.parameters():
+        if not host(p).any():
+            p.data = 0.3 * normal(p.shape, "float32")
+    return model
+
+
+def test_a_u_net_takes_noise_off_pictures():
+    model, y = pictured(), xp.asarray([0, 1, 2, 1])
+    x = xp.asarray(np.random.default_rng(0).integers(0, 2, (4, 64)), dtype="float32")
+    assert model.loss(x, y).shape == () and model.log_prob_bound(x, 2, y).shape == (4,)
+    for bound in (model.elbo(x, y), model.elbo(x), model.elbo(x, draws=2)):
+        assert bound.shape == (4,) and bound.dtype == np.float32 and (host(bound) < 0).all()
+    model.zero_grad()
+    (model.elbo(x, y) + model.elbo(x)).sum().backward()     # labels and none
+    rows = host(model.network.label.W.grad)
+    assert all(host(p.grad).any() for p in model.parameters()) and rows.any(1).all()
+    drawn = model.sample(4, y)
+    assert drawn.shape == (4, 64) and drawn.dtype == np.float32 and set(host(drawn).flat) == {0, 1}
+
+
+def test_guidance_changes_what_a_u_net_draws():
+    """From one start: w = 1 is the label's own picture, 0 that of none, and 4 another than both."""
+    model, y = pictured(), xp.asarray([0, 1, 2, 1])
+    z = normal((4, 64), "float32")
+    one, none, four, free = (host(model.generate(z, labels, eta=0, guidance=w)) for labels, w in
+                             ((y, 1.0), (y, 0.0), (y, 4.0), (None, 1.0)))
+    assert (none == free).all()
+    for a, b in ((one, none), (four, one), (four, none)):
+        assert (a != b).any(1).all()
+
 
 @pytest.mark.parametrize("k", [2, 3])
 def test_the_bound_on_levels_is_one_of_a_probability(k):
