@@ -17,7 +17,7 @@ from tinygen.models.implicit.architectures import (MinibatchStd, bits, dcgan_cri
 from tinygen.models.implicit.gan import GAN, ConditionalGAN, InfoGAN
 from tinygen.models.implicit.objectives import (HINGE, LEAST_SQUARES, MINIMAX, NON_SATURATING,
                                                 WASSERSTEIN, WeightClipping, diagnose,
-                                                gradient_penalty, r1_penalty, smoothed)
+                                                gradient_penalty, measures, r1_penalty, smoothed)
 from tinygen.nn import Linear, mlp
 from tinygen.optim import SGD, Adam, cosine
 
@@ -402,25 +402,44 @@ class Toy(GAN):
         return xp.asarray(self.shape(n).astype("float32"))
 
 
-def draw(scale=1.0, shift=0.0):
-    return lambda n: scale * np.random.default_rng(1).normal(size=(n, 2)) + shift
+def draw(scale=1.0, shift=0.0, seed=1):
+    """Wide in x_1, and shifted along x_0, where the critic looks: that changes no neighbours."""
+    return lambda n: scale * np.random.default_rng(seed).normal(
+        size=(n, 2)) * (1e-3, 1.0) + (shift, 0.0)
+
+
+REAL = draw(seed=0)(200).astype("float32")
 
 
 @pytest.mark.parametrize("verdict, model", [
     ("in balance", Toy(draw(), 0.3, 0.0)),
-    ("the critic wins", Toy(draw(shift=-9.0), 1.0, -4.5)),
-    ("gradients vanish", Toy(draw(shift=-9.0), 9.0, -4.5, MINIMAX)),
+    ("the critic wins", Toy(draw(shift=-0.1), 90.0, -0.05)),
+    ("gradients vanish", Toy(draw(), 0.0, 0.0)),
     ("modes collapse", Toy(draw(scale=0.05), 0.3, 0.0)),
+    ("gradients vanish, the critic wins", Toy(draw(shift=-0.1), 900.0, -0.05, MINIMAX)),
+    ("the critic wins, modes collapse", Toy(draw(scale=0.05, shift=-0.1), 90.0, -0.05)),
 ])
-def test_diagnosis_in_one_line(verdict, model):
-    x = np.random.default_rng(0).normal(size=(200, 2)).astype("float32")
-    line = diagnose(model, x)
+def test_diagnosis_names_every_fault_in_one_line(verdict, model):
+    line = diagnose(model, REAL)
     assert line.startswith(verdict + ": the critic is right on ") and "\n" not in line
 
 
-def test_diagnosis_needs_a_few_examples():
+def test_measures_of_a_game_whose_numbers_are_known():
+    """C = x_0 / 2, samples one sigma to the left: P(right) = Phi(1 / sqrt 2). Pull: |dC/dx|
+    D(0) times a spread of 1/2"""
+    model = Toy(draw(shift=-1e-3), 0.5, 0.0)
+    right, pull, reach = measures(model, draw(seed=0)(4000).astype("float32"))
+    assert right == pytest.approx(NormalDist().cdf(1 / math.sqrt(2)), abs=0.03)
+    assert pull == pytest.approx(0.5 * 0.5 * 0.5, rel=0.05)
+    assert reach == pytest.approx(1, abs=0.1)
+
+
+def test_diagnosis_needs_a_few_examples_and_a_critic_that_needs_no_labels():
     with pytest.raises(ValueError, match="diagnose: given 3 real examples; needs at least 8"):
         diagnose(Toy(draw(), 0.3, 0.0), np.zeros((3, 2), "float32"))
+    with pytest.raises(NotImplementedError, match="ConditionalGAN: its critic judges examples with "
+                                                  "their labels, and a batch x alone"):
+        diagnose(ConditionalGAN(2, 3, latent=2, hidden=(4,)), REAL)
 
 
 def trained(objective, real, fake, D, steps, penalty=None, lr=5e-3):

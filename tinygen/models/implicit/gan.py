@@ -166,6 +166,11 @@ class ConditionalGAN(GAN):
     def seen(self, x, one_hot):
         return concatenate([super().seen(x), one_hot], axis=1)
 
+    def logits(self, x):
+        raise NotImplementedError(
+            f"{type(self).__name__}: its critic judges examples with their labels, and a batch x "
+            "alone, as diagnose has, lacks them; look at critic(seen(x, labels(n, y))) instead")
+
     def critic_loss(self, x, labels):
         """Real and generated examples have the same labels."""
         x = as_batch(self, x)

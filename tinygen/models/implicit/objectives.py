@@ -130,15 +130,14 @@ class WeightClipping:
 
 # --- training that tells --------------------------------------------------------------------------
 
-def diagnose(model, x, sure=0.98, faint=1e-3, narrow=0.45):
-    """One line on the game's state, from a batch of real examples x (B, D), B at least 8.
+def measures(model, x):
+    """(right, pull, reach): the game's state, from a batch of real examples x (B, D), B at least 8.
 
     right   the share of pairs (real, generated) whose real one has the higher logit: the area under
-            the ROC curve, 0.5 for a critic that knows nothing; `sure` and above: the critic wins
-    pull    how much the generator's loss moves, per example, if samples move by the spread of x;
-            under `faint`: gradients vanish
-    reach   how many of half of x are nearest to some sample, over how many are to the other half;
-            under `narrow`: modes collapse"""
+            the ROC curve, 0.5 for a critic that knows nothing, 1 for one that is never wrong
+    pull    how much the generator's loss moves, per example, if samples move by the spread of x
+    reach   how many of half of x are nearest to some sample, over how many are to the other half:
+            about 1 where samples lie as x does, little where they are alike, or far from x"""
     x = xp.asarray(x)
     if len(x) < 8:
         raise ValueError(f"diagnose: given {len(x)} real examples; needs at least 8")
@@ -148,10 +147,17 @@ def diagnose(model, x, sure=0.98, faint=1e-3, narrow=0.45):
     with no_grad():
         right = _area(*(to_numpy(model.logits(a)).ravel() for a in (x, y.data)))
     half = len(x) // 2
-    reach = _reach(x[:half], y.data[:half]) / _reach(x[:half], x[half:2 * half])
-    verdict = ("gradients vanish" if pull < faint else "the critic wins" if right >= sure else
-               "modes collapse" if reach < narrow else "in balance")
-    return (f"{verdict}: the critic is right on {100 * right:.0f} % of pairs, the generator's pull "
+    return right, pull, _reach(x[:half], y.data[:half]) / _reach(x[:half], x[half:2 * half])
+
+
+def diagnose(model, x, sure=0.98, faint=1e-3, narrow=0.45):
+    """One line of measures(model, x), after every verdict that holds: gradients vanish (pull below
+    `faint`), the critic wins (right at least `sure`), modes collapse (reach below `narrow`)."""
+    right, pull, reach = measures(model, x)
+    verdicts = {"gradients vanish": pull < faint, "the critic wins": right >= sure,
+                "modes collapse": reach < narrow}
+    said = ", ".join(verdict for verdict, holds in verdicts.items() if holds) or "in balance"
+    return (f"{said}: the critic is right on {100 * right:.0f} % of pairs, the generator's pull "
             f"is {pull:.2g}, samples reach {reach:.2f} of what real examples do")
 
 
