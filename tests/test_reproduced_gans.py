@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 
 import tinygen as tg
-from tinygen.datasets.known import Glyphs
+from tinygen.datasets.known import Glyphs, Mixture2D
 from tinygen.engine.backend import to_numpy
 from tinygen.models.implicit.architectures import leaky
+from tinygen.models.implicit.gan import GAN
 from tinygen.nn import mlp
-from tinygen.reproduce.gans import (CodeGAN, code_generator, flipped, judge, likelier,
-                                    modes_missing, players, stack)
+from tinygen.reproduce.gans import (CodeGAN, beyond, code_generator, flipped, judge, likelier,
+                                    modes_missing, over_seeds, players, points, stack)
+from tinygen.reproduce.protocol import Run
 
 
 def code_gan(kinds=5):
@@ -71,3 +73,55 @@ def test_missing_modes_are_triples_not_met():
     every = np.stack(np.unravel_index(np.arange(1000), (10, 10, 10)), axis=1)
     assert modes_missing(every) == 0 and modes_missing(every[[5, 5, 7]]) == 998
     assert modes_missing(np.array([[1, 2, 3], [3, 2, 1]])) == 998           # order counts
+
+
+# --- points in the plane --------------------------------------------------------------------------
+
+@pytest.mark.parametrize("least, expected", [(8, 20.0), (7, 20.0), (9, 100.0)])
+def test_beyond_asks_every_seed_for_its_modes(least, expected):
+    found = np.array([[8, 0.9], [9, 0.7]])
+    assert beyond(found, least) == pytest.approx(expected)
+    assert beyond(found[::-1], least) == pytest.approx(expected)
+
+
+def test_jobs_run_once_for_each_seed_and_go_on_from_what_is_done(tmp_path, capsys):
+    run, asked = Run("made-up", 10, False, tmp_path), []
+
+    def job(seed):
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        asked.append(seed)
+        return seed, seed / 20
+    with pytest.raises(KeyboardInterrupt):
+        over_seeds(run, {"a": job}, seeds=4)
+    asked.clear()
+    found = over_seeds(run, {"a": job}, seeds=4)
+    assert asked == [13] and found["a"].tolist() == [[i, i / 20] for i in range(10, 14)]
+    row = capsys.readouterr().out.splitlines()[2].split()
+    assert row == ["a", "11.50", "1.12", "57.50", "50.00"]
+    assert len(over_seeds(Run("quick", 0, True, tmp_path), {"a": lambda seed: (1, 1)})["a"]) == 1
+
+
+def test_points_are_counted_and_diagnosed(tmp_path, capsys):
+    """Half the samples sit on one mode, half at 0: 1 of 8, 50 %, and the line says collapse."""
+    class OnOne(GAN):
+        def generate(self, n):
+            on = (np.arange(n)[:, None] % 2 == 0) * Mixture2D("ring").modes[:1]
+            return 0 * super().generate(n) + tg.tensor(on.astype("f4"))
+    run = Run("made-up", 0, True, tmp_path)
+    found = points(run, "ring", 3, lambda: OnOne(2, 2, (4,), output=None), 20, limit=0.01)
+    line = capsys.readouterr().out
+    assert found == (1, 0.5)
+    assert "ring, seed 3, pack 1: 1 of 8 modes, 50.0 % within 3 sigma; " in line
+    assert "modes collapse: the critic is right on " in line
+
+
+def test_a_limit_clips_the_critics_weights_alone():
+    model = code_gan()
+    (_, _, critic), (_, _, generator) = players(model, 100, 1e-3, limit=1e-3)
+    for optimizer in (critic, generator):
+        for p in optimizer.params:
+            (p * p).sum().backward()
+        optimizer.step()
+    assert max(abs(to_numpy(p)).max() for p in critic.params) <= np.float32(1e-3)
+    assert max(abs(to_numpy(p)).max() for p in generator.params) > 0.1
