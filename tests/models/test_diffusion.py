@@ -17,7 +17,8 @@ from tinygen.engine.backend import normal, xp
 from tinygen.evaluation import bits_per_dim
 from tinygen.models.approximate import diffusion
 from tinygen.models.approximate.diffusion import (PREDICTIONS, DiscreteDiffusion, Diffusion,
-                                                  FlowMatching, cosine, linear, straight)
+                                                  cosine, linear, straight)
+from tinygen.models.approximate.flow_matching import FlowMatching
 from tinygen.nn import Embedding, ImageDenoiser, MLPDenoiser, Module
 from tinygen.optim import EMA, Adam
 from tinygen.training import fit
@@ -196,7 +197,7 @@ def test_one_random_t_is_unbiased(exact, monkeypatch):
     middles = np.cumsum(chance) - chance / 2
     for eps in (0, 1):                                  # the exact fixture's two, one at a time
         x = xp.full((2 * model.T, 1), 0.8, dtype="float64")
-        monkeypatch.setattr(diffusion, "_evenly_spread",
+        monkeypatch.setattr(diffusion, "evenly_spread",
                             lambda n: xp.asarray(np.repeat(middles, 2)))
         from_one = host(model.elbo(x, draws=1))[eps::2]
         assert chance @ from_one == pytest.approx(host(model.elbo(x))[eps].item(), rel=1e-10)
@@ -205,7 +206,7 @@ def test_one_random_t_is_unbiased(exact, monkeypatch):
 
 def test_times_are_drawn_by_their_chance():
     """Example i alone sees u uniform: chi-square over draws of a batch, one example of it."""
-    u = np.array([host(diffusion._evenly_spread(7)) for _ in range(4000)])
+    u = np.array([host(diffusion.evenly_spread(7)) for _ in range(4000)])
     for i in (0, 3, 6):
         counts = np.histogram(u[:, i], 20, (0, 1))[0]
         assert ((counts - 200) ** 2 / 200).sum() < 43.8             # 1 in 1000, 19 degrees
@@ -324,7 +325,7 @@ def test_a_label_tells_the_bound_something():
 # --- pictures -------------------------------------------------------------------------------------
 
 def pictured(T=3):
-    """A U-Net in a diffusion of 8 x 8 pixels, its weights that start at 0 made as large as others"""
+    """A U-Net in a diffusion of 8 x 8 pixels, what starts at 0 in it made as large as the rest"""
     model = DiscreteDiffusion(ImageDenoiser(8, (8, 8), classes=3), 64, straight(T, 2.0, -5.0),
                               classes=3)
     for p in model.parameters():
@@ -506,8 +507,19 @@ def plain(**settings):
     ("k is 1; needs at least 2 levels",
      lambda: DiscreteDiffusion(Best(), 1, straight(9, 6, -6), k=1)),
     (r"Diffusion: x has shape \(2, 3\); needed \(B, 1\)", lambda: plain().elbo(np.zeros((2, 3)))),
-    ("draws is 0; needs at least 1", lambda: plain().elbo(column(1), draws=0)),
-    ("k is 0; needs at least one chain", lambda: plain().log_prob_bound(column(1), 0)),
+    ("elbo: draws is 0; needs a whole number", lambda: plain().elbo(column(1), draws=0)),
+    ("elbo: draws is 1.5; needs a whole number", lambda: plain().elbo(column(1), draws=1.5)),
+    ("log_prob_bound: k is 0; needs a whole", lambda: plain().log_prob_bound(column(1), 0)),
+    ("log_prob_bound: k is 1.5; needs a whole", lambda: plain().log_prob_bound(column(1), 1.5)),
+    ("log_prob_bound: k is None; needs", lambda: plain().log_prob_bound(column(1), None)),
+    ("linear: T is -1; needs a whole number", lambda: linear(-1)),
+    ("linear: T is 1.5; needs a whole number", lambda: linear(1.5)),
+    ("cosine: T is 0; needs a whole number", lambda: cosine(0)),
+    ("straight: T is 2.5; needs a whole number", lambda: straight(2.5, 6)),
+    ("linear: betas from 0.0001 to 1.5; needs both between", lambda: linear(100, 1e-4, 1.5)),
+    ("Diffusion: D is 0; needs a whole", lambda: Diffusion(Best(), 0, straight(9, 6, -6))),
+    ("FlowMatching: D is 0; needs a whole", lambda: FlowMatching(BestVelocity(), 0)),
+    ("FlowMatching: scale is 0; needs a", lambda: FlowMatching(BestVelocity(), 1, scale=0)),
     ("encode: t is 10; needs 1 to T = 9", lambda: plain().encode(column(1), 10)),
     ("0 steps with eta 1.0; needs 1 to T = 9", lambda: plain().sample(3, steps=0)),
     ("10 steps with", lambda: plain().sample(3, steps=10)),
@@ -519,7 +531,7 @@ def plain(**settings):
     ("from 0 to 2", lambda: labelled().elbo(np.zeros((1, 2)), xp.asarray([4]))),
     ("holds values other than 0..1",
      lambda: DiscreteDiffusion(Best(), 1, straight(9, 6, -6)).elbo(column(0.5))),
-    ("steps is 0; needs at least 1", lambda: FlowMatching(BestVelocity(), 1).sample(2, 0)),
+    ("steps is 0; needs a whole number", lambda: FlowMatching(BestVelocity(), 1).sample(2, 0)),
 ])
 def test_mistakes_get_one_sentence(sentence, call):
     with pytest.raises(ValueError, match=sentence):
@@ -527,5 +539,15 @@ def test_mistakes_get_one_sentence(sentence, call):
 
 
 def test_flow_matching_has_no_bound():
-    with pytest.raises(NotImplementedError, match="bounds no likelihood; train a Diffusion"):
-        FlowMatching(BestVelocity(), 1).elbo(column(1))
+    model = FlowMatching(BestVelocity(), 1)
+    for bound in (model.elbo, model.log_prob_bound):
+        with pytest.raises(NotImplementedError, match="bounds no likelihood.*; train a Diffusion"):
+            bound(column(1))
+
+
+def test_encode_without_t_is_where_generate_starts_and_at_one_where_decode_does():
+    model, x = best(6, 9.0, -9.0), column(0.7, -0.2)
+    assert (host(model.encode(x).mu) == host(model.encode(x, 6).mu)).all()
+    back = host(model.decode(model.encode(x, 1).mu).mu)
+    assert np.allclose(back, host(x), atol=1e-3)
+    assert abs(host(model.decode(model.encode(x).mu).mu)).max() < 0.02      # read as x_1: nothing

@@ -402,7 +402,14 @@ def test_shapes_types_and_branch(kind):
     ("without NaN or infinity", lambda m: m.start(np.full((9, 2), np.nan))),
     (r"x has shape \(5, 4\); needed \(B, 2\)", lambda m: m.log_prob(np.zeros((5, 4)))),
     (r"x has shape \(5, 4\); needed \(B, 2\)", lambda m: m.start(np.zeros((5, 4)))),
-    ("k is 0; needs at least one sample", lambda m: m.log_prob_bound(np.zeros((2, 2)), 0)),
+    ("log_prob_bound: k is 0; needs a whole", lambda m: m.log_prob_bound(np.zeros((2, 2)), 0)),
+    ("log_prob_bound: k is 1.5; needs a whole", lambda m: m.log_prob_bound(np.zeros((2, 2)), 1.5)),
+    ("weights are .*; needs numbers from 0 up, not all of them 0",
+     lambda m: m.set(np.array([1.0, -1.0, 1.0]), np.zeros((3, 2)), np.array([np.eye(2)] * 3))),
+    ("weights are .*; needs numbers from 0 up, not all of them 0",
+     lambda m: m.set(np.zeros(3), np.zeros((3, 2)), np.array([np.eye(2)] * 3))),
+    ("a covariance is not symmetric", lambda m: m.set(
+        np.ones(3), np.zeros((3, 2)), np.array([np.eye(2), np.eye(2), [[1, 0.5], [0.4, 1]]]))),
     ("covariance 1 is singular", lambda m: m.set(np.ones(3), np.zeros((3, 2)), np.array(
         [np.eye(2), np.ones((2, 2)), np.eye(2)]))),
     (r"given \(2, 2\); needs \(3, 2\), finite",
@@ -411,3 +418,11 @@ def test_shapes_types_and_branch(kind):
 def test_mistakes_get_one_sentence(sentence, call):
     with pytest.raises(ValueError, match=sentence):
         call(GaussianMixture(2, 3))
+
+
+def test_a_batch_may_be_smaller_than_the_mixture():
+    """For one step of an optimizer, as the docstring of loss says, and a weight may be 0."""
+    model = GaussianMixture(2, 3)
+    model.set(np.array([1.0, 0.0, 1.0]), np.eye(3)[:, :2], np.array([np.eye(2)] * 3))
+    model.loss(np.full((1, 2), 2.0)).backward()
+    assert values(model.mu.grad)[[0, 2]].all() and np.isfinite(values(model.logits.grad)).all()

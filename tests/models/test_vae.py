@@ -547,11 +547,18 @@ WHITE = np.full((2, 9), 255, "uint8")
 
 
 @pytest.mark.parametrize("sentence, call", [
-    ("k is 0; needs at least one sample", lambda m: m.log_prob_bound(np.zeros((2, 9)), 0)),
+    ("log_prob_bound: k is 0; needs a whole number of at least 1",
+     lambda m: m.log_prob_bound(np.zeros((2, 9)), 0)),
+    ("k is 1.5; needs a whole number", lambda m: m.log_prob_bound(np.zeros((2, 9)), 1.5)),
+    ("k is None; needs a whole number", lambda m: m.log_prob_bound(np.zeros((2, 9)), None)),
     (r"VAE: x has shape \(2, 8\); needed \(B, 9\)", lambda m: m.elbo(np.zeros((2, 8)))),
     (r"VAE: x has shape \(9,\)", lambda m: m.encode(np.zeros(9))),
     (r"VAE: x has shape \(0, 9\)", lambda m: m.loss(np.zeros((0, 9)))),
-    ("chunk is 0; needs at least one", lambda m: m.log_prob_bound(np.zeros((2, 9)), chunk=0)),
+    ("chunk is 0; needs a whole", lambda m: m.log_prob_bound(np.zeros((2, 9)), chunk=0)),
+    ("VAE: the encoder gives 6 numbers for each x; needs 8, a mean and ln s.2 for each of its 4",
+     lambda m: VAE(64, 4, coders=conv_coders(8, 3)).elbo(np.zeros((2, 64)))),
+    (r"VampPrior: pseudo-inputs of shape \(0, 9\); needs \(K, D\), one a row and at least one",
+     lambda m: VampPrior(m.encoder, np.zeros((0, 9), "float32"))),
     *[("Bernoulli: x runs from 255 to 255; needs values from 0 to 1", lambda m, score=score: score(m))
       for score in (lambda m: m.loss(WHITE), lambda m: m.elbo(WHITE),
                     lambda m: m.log_prob_bound(WHITE, 3), lambda m: Autoencoder(9, 2).loss(WHITE))],

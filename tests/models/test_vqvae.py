@@ -345,6 +345,8 @@ def test_no_tensor_outlives_a_step(count_tensors):
     (lambda: tiny().decode(xp.zeros((2, 4))), r"codes of shape \(2, 4\); decode needs"),
     (lambda: tiny().decode(xp.full((2, 3), K)), r"each 0\.\.3"),
     (lambda: tiny().log_prob_bound(X, 0), "k is 0; needs"),
+    (lambda: tiny().log_prob_bound(X, 1.5), "k is 1.5; needs a whole number of at least 1"),
+    (lambda: tiny().log_prob_bound(X, None), "k is None; needs a whole number of at least 1"),
     (lambda: tiny().loss(X * 255), "x runs from 0 to 255; needs values from 0 to 1"),
     (lambda: tiny().elbo(X - 3), "x runs from -3 to -2; needs"),
 ])

@@ -18,6 +18,7 @@ from ...engine.elementwise import where
 from ...engine.reductions import logsumexp, mean, sum
 from ...engine.shaping import expand_dims, stack
 from ...engine.tensor import Tensor, no_grad
+from ...nn.linear import check_sizes
 from ..branches import Approximate, as_batch
 
 MOST_LEFT = 0.01                # of x_0's variance in x_T, above which x_T is no noise
@@ -28,12 +29,16 @@ MOST_LEFT = 0.01                # of x_0's variance in x_T, above which x_T is n
 def linear(T, first=1e-4, last=0.02):
     """1 - beta_t = (alpha_t / alpha_t-1)^2, beta_t on a straight line. It ends in noise for T of
     about 500 or more. Source: Ho et al. 2020, section 4."""
+    check_sizes("linear", T=T)
+    if not 0 < min(first, last) <= max(first, last) < 1:
+        raise ValueError(f"linear: betas from {first} to {last}; needs both between 0 and 1")
     return _log_snr(xp.cumprod(1 - xp.linspace(first, last, T)))
 
 
 def cosine(T, offset=0.008):
     """alpha_t = f(t) / f(0), f(t) = cos(pi/2 (t / T + offset) / (1 + offset)); beta_t at most .999.
     Source: Nichol & Dhariwal 2021, eq. 17."""
+    check_sizes("cosine", T=T)
     alpha = xp.cos(math.pi / 2 * (xp.linspace(0, 1, T + 1) + offset) / (1 + offset))
     return _log_snr(xp.cumprod(xp.maximum((alpha[1:] / alpha[:-1]) ** 2, 0.001)))
 
@@ -41,6 +46,7 @@ def cosine(T, offset=0.008):
 def straight(T, first, last=-10.0):
     """log_snr itself on a straight line: then an error of eps weighs the same at every t. With many
     steps only the ends matter to the ELBO. Source: Kingma et al. 2021, section 5.1."""
+    check_sizes("straight", T=T)
     return xp.linspace(first, last, T)
 
 
@@ -58,6 +64,12 @@ def _check_schedule(log_snr):
         raise ValueError(f"Diffusion: the schedule does not end in noise: {left:.1%} of x_T's "
                          f"variance is still x_0's, needed at most {MOST_LEFT:.0%}; take more "
                          "steps or larger ones")
+
+
+def check_data(name, D, scale):
+    check_sizes(name, D=D)
+    if not 0 < scale < math.inf:
+        raise ValueError(f"{name}: scale is {scale}; needs a number above 0")
 
 
 # x_0 from x_t and what the network predicts of it: the noise; v = alpha eps - sigma x_0 (Salimans &
@@ -82,8 +94,7 @@ class Diffusion(Approximate):
         if predict not in PREDICTIONS:
             raise ValueError(f"Diffusion: predict is {predict!r}; choose from "
                              f"{', '.join(PREDICTIONS)}")
-        if not scale > 0:
-            raise ValueError(f"Diffusion: scale is {scale}; needs a number above 0")
+        check_data(type(self).__name__, D, scale)
         log_snr = xp.asarray(log_snr, dtype="float64")
         _check_schedule(log_snr)
         self.network, self.D, self.T, self.predict = network, D, len(log_snr), predict
@@ -97,7 +108,9 @@ class Diffusion(Approximate):
         self.until = xp.cumsum(self.chance)[1:-1]       # t is drawn where u is first below it
 
     def encode(self, x, t=None):
-        """q(x_t | x) = N(alpha_t x_0, sigma_t^2), a Normal of shape (B, D); t = T if not given"""
+        """q(x_t | x) = N(alpha_t x_0, sigma_t^2), a Normal of shape (B, D).
+
+        t left out is T: noise, from which generate() starts. decode() reads t = 1: encode(x, 1)."""
         t = self.T if t is None else t
         if not 1 <= t <= self.T:
             raise ValueError(f"encode: t is {t}; needs 1 to T = {self.T}")
@@ -135,7 +148,7 @@ class Diffusion(Approximate):
         return PREDICTIONS[self.predict](x, y, *self._alpha_sigma(t, x))
 
     def decode(self, z, labels=None):
-        """z = x_1 (B, D) -> p(x | x_1), a Normal of shape (B, D)"""
+        """z = x_1 (B, D), as encode(x, 1) draws it -> p(x | x_1), a Normal of shape (B, D)"""
         return self._likelihood(self.denoise(z, 1, labels))
 
     def _likelihood(self, x0):
@@ -153,10 +166,9 @@ class Diffusion(Approximate):
             for t in range(1, self.T + 1):
                 total = total + self._term(x, xp.full(len(x), t), labels)
             return total
-        if draws < 1:
-            raise ValueError(f"elbo: draws is {draws}; needs at least 1, or None for every t")
+        check_sizes("elbo", draws=draws)
         for _ in range(draws):
-            t = xp.searchsorted(self.until, _evenly_spread(len(x)), side="right") + 1
+            t = xp.searchsorted(self.until, evenly_spread(len(x)), side="right") + 1
             chance = (draws * self.chance[t]).astype(x.dtype)
             total = total + self._term(x, t, labels) / chance
         return total
@@ -186,8 +198,7 @@ class Diffusion(Approximate):
 
         With x_t-1 = the mean of q + its s eps, and the mean of p away by s delta, a step adds
         ln p - ln q = eps delta - delta^2 / 2. Source: Burda et al. 2016, eq. 8."""
-        if k < 1:
-            raise ValueError(f"log_prob_bound: k is {k}; needs at least one chain")
+        check_sizes("log_prob_bound", k=k)
         x = as_batch(self, x)
         chains = [self._log_weight(x, labels) for _ in range(k)]
         return logsumexp(stack(chains), axis=0) - math.log(k)
@@ -292,59 +303,7 @@ class DiscreteDiffusion(Diffusion):
         return (p.sample() if eta else xp.argmax(p.logits, axis=-1)).astype(x0.dtype)
 
 
-class FlowMatching(Approximate):
-    """x_t = (1 - t) x_0 + t eps; the network learns E[eps - x_0 | x_t], the velocity u of the flow
-    dx/dt = u(x, t) that carries data (t = 0) to noise (t = 1).   network(x_t, log_snr) -> (B, D)
-
-    It is the x_t of a diffusion up to its size, and the network is told t as log-SNR likewise.
-    Source: Lipman et al. 2023, eq. 23, with sigma_min = 0 and time as diffusion counts it."""
-
-    def __init__(self, network, D, scale=1.0):
-        self.network, self.D, self.scale = network, D, scale
-
-    def velocity(self, x, t):
-        """u(x, t).   x (B, D), t (B,) -> (B, D)"""
-        t = xp.clip(t, 1e-3, 1 - 1e-3)          # log-SNR is infinite at both ends
-        return self.network(x, (2 * xp.log((1 - t) / t)).astype(x.dtype))
-
-    def loss(self, x):
-        """mean |eps - x_0 - u(x_t, t)|^2 over t uniform, summed over D: no bound of a likelihood"""
-        x0 = as_batch(self, x) / self.scale
-        eps, t = normal(x0.shape, x0.dtype), _evenly_spread(len(x0))
-        along = t.astype(x0.dtype)[:, None]
-        d = eps - x0 - self.velocity((1 - along) * x0 + along * eps, t)
-        return mean(sum(d * d, -1))
-
-    def elbo(self, x):
-        raise NotImplementedError("elbo: FlowMatching learns a velocity by least squares, which "
-                                  "bounds no likelihood; train a Diffusion for a bound")
-
-    def encode(self, x, steps=100):
-        """x -> the noise at the end of its flow.   (B, D) -> (B, D)"""
-        return self._flow(as_batch(self, x) / self.scale, 0.0, 1.0, steps)
-
-    def decode(self, z, steps=100, report=None):
-        """Noise z -> x at the start of its flow.   (B, D) -> (B, D)"""
-        return self.scale * self._flow(z, 1.0, 0.0, steps, report)
-
-    def sample(self, n, steps=100, report=None):
-        """decode(z), z ~ N(0, I)"""
-        return self.decode(normal((n, self.D), self.network.parameters()[0].dtype), steps, report)
-
-    def _flow(self, x, start, end, steps, report=None):
-        """Euler: x <- x + dt u(x, t), `steps` times; report(i, steps, {}, n / steps)"""
-        if steps < 1:
-            raise ValueError(f"FlowMatching: steps is {steps}; needs at least 1")
-        dt = (end - start) / steps
-        with no_grad():
-            for i in range(steps):
-                x = x + dt * self.velocity(x, xp.full(len(x), start + i * dt)).data
-                if report:
-                    report(i + 1, steps, {}, len(x) / steps)
-        return x
-
-
-def _evenly_spread(n):
+def evenly_spread(n):
     """(n,) numbers, each uniform in [0, 1), and evenly apart, so that a mean over them is far less
     noisy. Source: Kingma et al. 2021, appendix I.1."""
     return (uniform((1,), "float64") + xp.arange(n) / n) % 1

@@ -34,8 +34,7 @@ def doubly_reparameterised_bound(model, x, k, labels=None):
     above. A prior that shares the encoder's weights is a part of theta.   (B, D) -> (B,)
 
     All k samples are recorded. In the source this is eq. 8, and theta's gradient eq. 5."""
-    if k < 1:
-        raise ValueError(f"doubly_reparameterised_bound: k is {k}; needs at least one sample")
+    check_sizes("doubly_reparameterised_bound", k=k)
     x, weights = as_batch(model, x), []
     q = model.encode(x, labels)
     z = weigh_gradient(q.rsample(k), weights=weights)

@@ -67,7 +67,8 @@ class GaussianMixture(Approximate):
         return logsumexp(self.log_joint(x), 1)
 
     def loss(self, x):
-        """-mean log_prob(x), nats per example: nothing is left to bound"""
+        """-mean log_prob(x), nats per example: nothing is left to bound. x may be a batch of fewer
+        examples than K, which steps of EM and start(x) refuse: one small step forgets none."""
         return -mean(self.log_prob(x))
 
     def elbo(self, x, log_r=None):
@@ -82,8 +83,7 @@ class GaussianMixture(Approximate):
     def log_prob_bound(self, x, k=64, log_r=None):
         """ln 1/k sum_i p(x, z_i) / r(z_i), z_i ~ r: rises with k, in expectation, from the elbo
         towards ln p(x); ln p(x) itself where r is the posterior.   (B, D) -> (B,)"""
-        if k < 1:
-            raise ValueError(f"log_prob_bound: k is {k}; needs at least one sample")
+        check_sizes("log_prob_bound", k=k)
         joint = self.log_joint(x)
         log_r = log_softmax(joint.detach() if log_r is None else log_r, 1)
         z = Categorical(log_r).sample((k,))                                         # (k, B)
@@ -164,11 +164,17 @@ class GaussianMixture(Approximate):
             getattr(self, name).data = a.astype(mu.dtype)
 
     def set(self, weights, mu, covariances):
-        """Takes pi (K,), up to a factor, mu (K, D), and Sigma as `covariances` gives it."""
+        """Takes pi (K,), up to a factor, mu (K, D), and Sigma as `covariances` gives it: ValueError
+        for weights below 0, or where Sigma is no covariance."""
         weights, mu, S = (xp.asarray(a) for a in (weights, mu, covariances))
         for a, needed in (weights, self.logits), (mu, self.mu), (S, self.covariances()):
             if a.shape != needed.shape or not xp.isfinite(a).all():
                 raise ValueError(f"GaussianMixture: given {a.shape}; needs {needed.shape}, finite")
+        if not ((weights >= 0).all() and weights.any()):
+            raise ValueError(f"GaussianMixture: weights are {weights}; needs numbers from 0 up, not"
+                             " all of them 0")
+        if self.lower is not None and abs(S - S.swapaxes(1, 2)).max() > 1e-4 * abs(S).max():
+            raise ValueError("GaussianMixture: a covariance is not symmetric; needs Sigma = Sigma'")
         values, vectors = self._spectrum(S)
         if values.min() < 0.99 * self.floor:
             raise ValueError(f"GaussianMixture: covariance {int(values.min(1).argmin())} is "

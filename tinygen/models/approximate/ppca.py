@@ -104,8 +104,7 @@ class FactorAnalysis(Approximate):
     def log_prob_bound(self, x, k=64):
         """ln 1/k sum_i p(x, z_i) / q(z_i | x), z_i ~ q: a lower bound of ln p(x) that rises with k,
         in expectation, from the ELBO.   (B, D) -> (B,).   Source: Burda et al. 2016, eq. 8."""
-        if k < 1:
-            raise ValueError(f"log_prob_bound: k is {k}; needs at least one sample")
+        check_sizes("log_prob_bound", k=k)
         x = as_batch(self, x)
         q, prior = self.encode(x), Normal(xp.zeros(1, x.dtype), xp.zeros(1, x.dtype))
         terms = []

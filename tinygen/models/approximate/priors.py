@@ -74,6 +74,9 @@ class VampPrior(MixturePrior):
 
     def __init__(self, encoder, u):
         self.encoder, self.u = encoder, tensor(u, requires_grad=True)
+        if self.u.ndim != 2 or not len(self.u):
+            raise ValueError(f"VampPrior: pseudo-inputs of shape {tuple(self.u.shape)}; needs "
+                             "(K, D), one a row and at least one")
         self.logits = init.constant((len(u),))
 
     def components(self):

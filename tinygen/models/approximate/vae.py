@@ -130,7 +130,12 @@ class VAE(Approximate):
 
     def encode(self, x, labels=None):
         """x (B, D) -> q(z | x), a Normal of shape (B, Z)"""
-        return normal_of_halves(self.encoder(self.given(as_batch(self, x), labels)))
+        y = self.encoder(self.given(as_batch(self, x), labels))
+        if y.shape[-1] != 2 * self.latent:
+            raise ValueError(f"{type(self).__name__}: the encoder gives {y.shape[-1]} numbers for "
+                             f"each x; needs {2 * self.latent}, a mean and ln s^2 for each of its "
+                             f"{self.latent} latents")
+        return normal_of_halves(y)
 
     def decode(self, z, labels=None):
         """z (..., Z) -> p(x | z), of shape (..., D)"""
@@ -183,9 +188,7 @@ class VAE(Approximate):
         Samples are drawn `chunk` at a time and their sum is carried along in logs, so under
         no_grad() memory holds the activations of chunk * B decoded rows however large k is; else
         all k. Source: Burda et al. 2016, eq. 8."""
-        for name, n in (("k", k), ("chunk", chunk)):
-            if n < 1:
-                raise ValueError(f"log_prob_bound: {name} is {n}; needs at least one sample")
+        check_sizes("log_prob_bound", k=k, chunk=chunk)
         x, total = as_batch(self, x), None
         q = self.encode(x, labels)
         for done in range(0, k, chunk):

@@ -186,8 +186,7 @@ class VQVAE(Approximate):
 
     def log_prob_bound(self, x, k=1):
         """elbo(x) for every k: all samples of a q(c | x) that is one point are the same."""
-        if k < 1:
-            raise ValueError(f"log_prob_bound: k is {k}; needs at least one sample")
+        check_sizes("log_prob_bound", k=k)
         return self.elbo(x)
 
     def sample(self, n):
