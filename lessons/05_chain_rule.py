@@ -4,10 +4,9 @@ If every number remembers which step made it and from what, a loop can run the c
 
     dloss/dx = sum over all steps that used x of   dloss/d(result) * d(result)/dx
 
-Changed since lesson 04: no gradient is derived by hand
+Promise: by age gradients are right (not in another order) and the package's; mu ends at the mean.
+Changed since lesson 04: no gradient is derived by hand.   Takes a few seconds.
 - Value: a number, its gradient, and a function that hands the gradient on; backward(): the loop
-
-    python lessons/05_chain_rule.py       a few seconds
 
 기울기를 손으로 유도하는 대신, 모든 수가 자신을 만든 연산과 입력을 기억하게 한다. 그러면 연쇄 법칙을
 결과에서 입력 쪽으로 되짚는 반복문 하나로 기울기가 나온다. 순서가 중요하다: 어떤 수의 기울기는 그 수를 쓴
@@ -123,7 +122,8 @@ print(f"theta* by formula: nll {best:.4f} nats  mu {x.mean():.4f}  s {x.std():.4
 leaf = [tg.tensor(t.data, requires_grad=True, dtype="float64") for t in early]
 (leaf[1] + tg.mean((leaf[0] - x) ** 2) * tg.exp(-2 * leaf[1]) * 0.5).backward()
 print(f"d loss / d mu, step 5: here {early[0].grad:+.12f}, tinygen {float(leaf[0].grad):+.12f}")
-print("what became which file: Value, backward -> engine/tensor.py; +, *, exp -> elementwise.py")
+print("what became which file: Value (Tensor), backward -> engine/tensor.py; "
+      "* (multiply) -> engine/elementwise.py")
 
 # %% The picture: the graph with its gradients, and the way down
 fig, axes = plotting.figure(1, 2, (12, 4))

@@ -4,6 +4,7 @@ A Value that holds an array pays its bookkeeping once for a million numbers. The
 thing is new: NumPy stretches arrays to fit (broadcasting), so an element is used many times unseen,
 and its gradients must be added up again on the way back.
 
+Promise: b's gradient is 2 (x + b), added up over rows; all are the package's; the nll falls.
 Changed since lesson 05: Value -> Tensor, of arrays; sum and @; unbroadcast.  Takes a few seconds.
 
 수 하나하나 대신 배열 전체가 하나의 마디가 된다. 규칙은 그대로이고 하나만 새롭다: NumPy가 모양을 맞추려고
@@ -127,11 +128,10 @@ print(f"nll {losses[0]:.3f} -> {losses[-1]:.3f} nats per point; {numbers:,} numb
 # %% The same step, by the package
 leaf = [tg.tensor(t.data, requires_grad=True) for t in tensors]
 mu = tg.tanh(tg.tensor(x1) @ leaf[0] + leaf[1]) @ leaf[2] + leaf[3]
-same = tg.sum((mu - x2) ** 2 * tg.exp(-2 * leaf[4])) * (0.5 / len(x2)) + leaf[4]
-same.backward()
+(tg.sum((mu - x2) ** 2 * tg.exp(-2 * leaf[4])) * (0.5 / len(x2)) + leaf[4]).backward()
 off = max(abs(tg.to_numpy(a.grad) - b.grad).max() for a, b in zip(leaf, tensors))
 print(f"largest difference of any gradient from tinygen's: {off:.1e}")
-print("what became which file: unbroadcast -> engine/tensor.py; @ -> products.py")
+print("what became which file: unbroadcast -> engine/tensor.py; @ (matmul) -> engine/products.py")
 
 # %% The picture: the curve, and what was learned
 fig, axes = plotting.figure(1, 2, (11, 4))

@@ -6,6 +6,8 @@ operations of the engine itself, and it gets two speeds:
     given arrays      it only computes: an ordinary backward pass, with nothing recorded
     given Tensors     it records itself, so the gradient is a Tensor, to be differentiated again
 
+Promise: three derivatives of tanh are their formulas, a penalty's gradient the package's; a walk
+back given arrays makes no Tensor.
 Changed since lesson 06: an operation and its rule are two plain functions
 - primitive(f): called with a Tensor, f records itself; called with arrays it is f
 - rules[f]: one function (g, y, *inputs) for each input, in operators, working on both kinds
@@ -131,7 +133,7 @@ through = float(np.sum(grad(penalty, w)))       # w was stretched over a: add it
 b, v = tg.tensor(a.data, requires_grad=True), tg.tensor(w.data, requires_grad=True)
 same = tg.grad(tg.sum((tg.grad(tg.sum(tg.tanh(v * b)), b, create_graph=True) - 1) ** 2), v).item()
 print(f"d penalty / d w: this lesson {through:+.10f}, tinygen {same:+.10f}")
-print("what became which file: primitive, rules, grad -> engine/tensor.py (defvjp gives the rules)")
+print("what became which file: primitive, rules (defvjp), grad -> engine/tensor.py")
 
 # %% The picture
 fig, axes = plotting.figure(1, 1, (7, 4))

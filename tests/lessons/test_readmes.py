@@ -52,6 +52,19 @@ def test_both_have_the_same_symbols_last_lines_and_places():
     assert f"{len(EXERCISES)} exercises" in ENGLISH and f"{len(EXERCISES)}개" in KOREAN
 
 
+@pytest.mark.parametrize("number", ["05", "06", "07", "08", "09"])
+def test_what_a_lesson_grew_is_in_the_file_it_names(number):
+    """"Value (Tensor), backward -> engine/tensor.py": in brackets the package's name, if another."""
+    said, = re.findall(rf"^\| \[{number} .*`what became which file: (.*)` \|$", ENGLISH, re.M)
+    lesson, = LESSONS.glob(f"{number}_*.py")
+    for names, file in re.findall(r"(.+?) -> (\S+\.py)(?:; |$)", said):
+        for name, other in re.findall(r"([^,( ]+)(?: \((\w+)\))?(?:, |$)", names):
+            defined = rf"^ *(def|class) {other or name}\b"
+            assert re.search(defined, (PACKAGE / file).read_text("utf-8"), re.M), defined
+            assert not name.isidentifier() or re.search(
+                rf"^ *(?:def |class )?{name}\b", lesson.read_text("utf-8"), re.M), name
+
+
 def test_both_say_the_same_time_for_each_lesson():
     units = {"s": "초", "minute": "분", "minutes": "분"}
     said = [[row[2] for row in rows(text) if row[0].startswith("[")] for text in (ENGLISH, KOREAN)]
