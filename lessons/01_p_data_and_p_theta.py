@@ -7,6 +7,8 @@ learning      choosing theta so that p_theta comes near p_data
 The world of this lesson is one that we built ourselves, so here p_data is known, and "near" is a
 number:   KL(p_data || p_theta) = E_p_data[ln p_data(x) - ln p_theta(x)] >= 0, in nats.
 
+Promise: the best histogram's nll is H(p_data) + KL to 0.05 nats, and beats the Gaussian's; fewer
+points want fewer bins, and 160 a side are too many.
 Changed since lesson 00: no neural network. Two models that need a few lines of NumPy:
 - a Gaussian, whose theta is a mean and a covariance
 - a histogram, whose theta is one probability for each bin

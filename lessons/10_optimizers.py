@@ -7,6 +7,8 @@ optimizer's choice:
     momentum   v <- 0.9 v + g,  p <- p - lr v                       keeps rolling
     Adam       m, v: averages of g and g^2;  p <- p - lr m / sqrt(v)    a step size for each number
 
+Promise: momentum ends 1e-3 above the valley's floor at most, Adam lower than SGD on Rosenbrock;
+Adam by hand ends within 1e-4 of tinygen's.
 Changed since lesson 09: tinygen's own engine from here on; three optimizers on the same surfaces
 - a narrow valley, whose axes differ 25-fold in steepness
 - Rosenbrock's bent valley

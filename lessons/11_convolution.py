@@ -7,6 +7,8 @@ the kernel, placed at (i, j). Everything follows from that one matrix:
     A' g         the gradient with respect to x  the transposed convolution: it lays kernels down
     patches' g   the gradient with respect to the kernel
 
+Promise: the matrix gives the sum's y; its transpose, and the patches', tinygen's gradients; B' its
+transposed convolution; and <B z, x> = <z, B' x>.
 Changed since lesson 10: x is a picture; the layer of PixelCNN (15), DCGAN (29) and U-Net (27)
     python lessons/11_convolution.py       a few seconds
 
@@ -117,5 +119,7 @@ print("figure:", plotting.save(fig, args.out, "11_convolution.png", args.show))
 # %% The promise of this lesson
 assert abs(A @ picture.ravel() - y.ravel()).max() < 1e-12 and abs(large - ours).max() < 1e-12
 assert abs(dx - tg.to_numpy(x.grad)[0, 0]).max() < 1e-12 and abs(inner[0] - inner[1]) < 1e-9
+assert abs(by_patches - y.ravel()).max() < 1e-12
+assert abs(dw - tg.to_numpy(w.grad)[0, 0]).max() < 1e-12
 # What we left out: padding, channels, groups, dilation, and how engine/convolution.py keeps the
 # patches in cache. Exercises: ex12_convolution, ex13_conv_transpose.

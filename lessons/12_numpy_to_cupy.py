@@ -9,6 +9,8 @@ What it gains depends on size. An array operation on a GPU costs a launch of som
 whatever size; a CPU pays about 1 us. In return a GPU does some hundred times more arithmetic a
 second. So small layers gain nothing on a GPU, and large ones much. Here both are counted.
 
+Promise: the same seed gives the same losses; by count, launches take a smaller share of wider
+layers' steps, and over 90 % of the narrowest.
 Changed since lesson 11: nothing, which is the point
 
 GPU에서 돌리려고 바꿀 것은 없다. 라이브러리는 배열을 xp(NumPy 또는 CuPy)로만 부른다. GPU는 연산 하나를 시작하는

@@ -7,6 +7,8 @@ each pixel, computed from the pixels before it. Three rungs, each a p(x) that su
     NADE    one small network for each, sharing weights  all prefixes of one sum
     MADE    one network of any shape for all             masks keep it from looking ahead
 
+Promise: every model's p adds up to one over 512 pictures; none is 0.5 nats below the floor; MADE
+beats FVSBN.
 Changed since lesson 13: tables became networks; the picture's order is raster order
 - dependency_map: which output moves with which input, by differentiating each by each
 

@@ -5,6 +5,8 @@ from every pixel at once. The kernel's later taps are masked: a pixel sees only 
 a stack of such kernels never sees some pixels above and to the right: the blind spot. The gated
 PixelCNN sees them by a second stack of layers, for the rows above.
 
+Promise: no pixel sees its future; the plain network has a blind spot, the gated one none; both need
+fewer than 75 nats.
 Changed since lesson 14: weights are shared between places; pictures keep their two axes
 - dependency maps on an 8 x 8 picture show the blind spot, and that the gated network has none
 - sampling remembers every activation, and computes only what a new pixel changes

@@ -4,6 +4,8 @@ A table of n-grams forgets what lies n letters back. A recurrent network carries
 letter to the next: h_t = cell(x_t, h_t-1). What the state keeps is learned. A plain cell mixes all
 into it at each step; a GRU and an LSTM have gates, which decide what to keep.
 
+Promise: GRU beats 4-grams, they beat pairs, and none is below the floor; before training, gates let
+more of the gradient through from 10 letters back than the plain cell does.
 Changed since lesson 13: the context has no length; one cell is used at every place
 - the same loss, nats per name, against the same floor; KL is exact, over all 45,578 names
 - how far back a gradient reaches: d logits_t / d letter_s, for plain and gated cells
@@ -99,6 +101,8 @@ print("figure:", plotting.save(fig, args.out, "16_recurrent.png", args.show))
 # %% The promise of this lesson
 distance = {row[0]: row[2] for row in rows}
 assert args.quick or args.steps or distance["GRU"] < distance["4-gram"] < distance["2-gram"]
+far = {name: r[9] / r[0] for name, r in reaches.items()}         # 10 letters back
+assert min(far["GRU"], far["LSTM"]) > far["RNN"], "gates let the gradient through"
 assert min(distance.values()) > -0.05, "below the floor: a leak, not a model"
 
 # %% What we left out: long texts, by truncated back-propagation (TruncatedBPTT, Streams); longer

@@ -7,6 +7,8 @@ instead: each place t asks a question q_t, each earlier place s offers a key k_s
 
 A Transformer is a stack of such layers, each with a small MLP on every place by itself.
 
+Promise: attention by hand is tinygen's; every place sees all before it and none after; the memory
+changes no logit by 1e-3; the Transformer ends less than 1 nat above the floor.
 Changed since lesson 16: no state; every place is computed at once, and reaches every earlier one
 - causal: the softmax runs over earlier places only (the mask)
 - sampling keeps the keys and values of earlier places: the same numbers, computed once

@@ -6,6 +6,8 @@ If z = f(x) and f rises, the probability of a little interval does not change, i
 
 Take p_Z = N(0, 1) and learn f: a density whose samples are f^-1(z), by the same f read backwards.
 
+Promise: p adds up to one (to 1 %), f' is what differences say (to 2 %), f undoes f^-1 (to 1e-3),
+and KL ends below 0.06 nats.
 Changed since lesson 17: x is a real number, so p is a density, which can exceed 1
 - f(x) = a x + sum of learned tanh steps, increasing by construction
 - the log-derivative keeps f honest: without it, f would crush all x into the peak of p_Z

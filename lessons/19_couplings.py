@@ -7,6 +7,8 @@ for a general f. A coupling leaves one half of x alone and moves the other by wh
 
 The net may be anything. With s = 0 no volume changes (NICE); with s it does (RealNVP).
 
+Promise: f^-1 undoes f and logdet is the Jacobian's, to 1e-3; NICE's is one number for all x, not
+RealNVP's, whose KL is below NICE's and 0.15 nats; nothing goes below the floor.
 Changed since lesson 18: two dimensions, and bijections in a chain that take turns in what they move
 
     python lessons/19_couplings.py       about half a minute

@@ -8,6 +8,8 @@ every direction (probabilistic PCA). Everything stays Gaussian, so nothing needs
 Three ways lead to the same W, up to a turn of z: eigenvectors, EM, and a gradient. The last one
 is a VAE with a linear encoder and decoder; it needs no eigenvectors, and the next lessons keep it.
 
+Promise: EM never lowers ln p; eigenvectors come within 0.05 nats of the floor, EM and the ELBO
+within 0.001 of them; the gap closes to 0.001, and the ELBO's W spans their subspace.
 Changed since lesson 21: z is a vector; its posterior is a Gaussian, not a table of shares
     python lessons/22_ppca.py       about ten seconds
 

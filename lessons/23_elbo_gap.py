@@ -9,6 +9,8 @@ The gap is never negative, so the ELBO is a lower bound, and raising it over q f
 Here all three are formulas, so the gap can be seen. The ELBO is what a VAE raises, in theta and q
 at once; and its gradient needs samples of q, which can be taken in two ways.
 
+Promise: ELBO + gap = ln p for all q, no gap negative; both estimators mean the exact gradient, the
+reparameterised one scatters less; gap and ln p end within 0.05 nats of their best.
 Changed since lesson 22: q is any Gaussian, not the posterior that was solved for
     python lessons/23_elbo_gap.py       about ten seconds
 

@@ -8,6 +8,8 @@ as ln is concave. The mean of k draws scatters less, so its logarithm loses less
 It is an estimator: score any VAE with k = 5000. And it is an objective: an encoder trained on it
 (an importance weighted autoencoder, IWAE) is not asked that every guess be good, only one of k.
 
+Promise: bounds rise with k and stay below ln p, but for 3 standard errors; k = 256 is within 0.05
+nats; on glyphs training with k = 10 beats k = 1.
 Changed since lesson 24: k guesses of z for each x, of which the good ones count
     python lessons/25_iwae.py       under a minute, offline
 

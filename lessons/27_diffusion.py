@@ -8,6 +8,8 @@ in T small steps, each nearly Gaussian. It is a VAE of T levels whose encoder ha
 
 All those Gaussians have known variances, so each KL is a squared error: "what was x, given x_t?"
 
+Promise: -ELBO is above -ln p_data (but for 3 standard errors) by 0.35 nats at most; samples find
+all modes, over 90 % of them within 3 sigma.
 Changed since lesson 26: T levels of latents; the encoder is noise
     python lessons/27_diffusion.py       under a minute, offline
 
