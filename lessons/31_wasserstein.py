@@ -19,7 +19,7 @@ from tinygen import plotting
 from tinygen.commands import lesson_options
 from tinygen.models.implicit import objectives
 from tinygen.optim import Adam, cosine
-from tinygen.samples import wasserstein_1d
+from tinygen.samples import jensen_shannon, wasserstein_1d
 
 args = lesson_options("The Wasserstein distance, and critics of bounded slope.")
 rng = np.random.default_rng(args.seed)
@@ -34,8 +34,7 @@ def bump(m):
 def js(m):                  # JS(N(0, s^2), N(m, s^2)) in nats, added up over a fine line
     x, dx = np.linspace(-1, m + 1, 4001, retstep=True)
     p, q = (np.exp(-0.5 * ((x - c) / s) ** 2) / (s * np.sqrt(2 * np.pi)) for c in (0, m))
-    half = 0.5 * (p + q) + 1e-300
-    return 0.5 * dx * (p * np.log(p / half + 1e-300) + q * np.log(q / half + 1e-300)).sum()
+    return jensen_shannon(p, q, dx)
 
 
 # %% A critic against fixed samples, with each way to hold its slope

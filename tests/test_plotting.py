@@ -57,3 +57,14 @@ def test_codebook_usage_is_sorted_beside_an_even_use(ax):
     plotting.codebook_usage(ax, np.array([0.1, 0.6, 0.0, 0.3]), title="codes")
     assert [bar.get_height() for bar in ax.patches] == [0.6, 0.3, 0.1, 0.0]
     assert ax.lines[0].get_ydata()[0] == 0.25
+
+
+def test_contours_put_each_value_where_its_point_is(ax):
+    """D = sigmoid(4 x): the line .5 of the exact one runs through x = 0, at every y."""
+    plane = np.stack(np.meshgrid(np.linspace(-1, 1, 5), np.linspace(-1, 1, 5)), -1).reshape(-1, 2)
+    D = 1 / (1 + np.exp(-4 * plane[:, 0]))
+    plotting.contours(ax, plane, D, D, title="D")
+    filled, lines = ax.collections
+    assert np.allclose(lines.levels, [0.1, 0.3, 0.5, 0.7, 0.9]) and len(filled.levels) == 11
+    middle = lines.get_paths()[2].vertices
+    assert np.allclose(middle[:, 0], 0) and {-1.0, 1.0} <= set(middle[:, 1])

@@ -127,6 +127,18 @@ def test_wasserstein_between_shifted_gaussians_is_the_shift(m, rng):
     assert samples.wasserstein_1d(x, m + rng.normal(size=1000)) == pytest.approx(abs(m), abs=0.3)
 
 
+def test_jensen_shannon_of_steps_on_a_line():
+    """Shares (1/2, 1/2) and (1/4, 3/4) of the line [0, 1], by hand; 0 and ln 2 at the ends"""
+    p, q = np.repeat([[1.0, 1.0], [0.5, 1.5]], 50, axis=1)
+    m = np.array([0.375, 0.625])
+    by_hand = 0.5 * (0.5 * np.log(0.5 / m) + np.array([0.25, 0.75]) * np.log(
+        np.array([0.25, 0.75]) / m)).sum()
+    assert samples.jensen_shannon(p, q, 0.01) == pytest.approx(by_hand, abs=1e-12)
+    assert samples.jensen_shannon(q, q, 0.01) == pytest.approx(0, abs=1e-12)
+    apart = np.repeat([2.0, 0.0], 50)
+    assert samples.jensen_shannon(apart, apart[::-1], 0.01) == pytest.approx(math.log(2))
+
+
 # --- features -------------------------------------------------------------------------------------
 
 def test_features_of_a_small_classifier_tell_collapse(rng):

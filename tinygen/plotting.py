@@ -65,6 +65,18 @@ def floor_line(ax, value, label):
     ax.axhline(value, color="black", linewidth=1, linestyle="--", label=label)
 
 
+def contours(ax, points, found, exact, title=None):
+    """A function of the plane with values in [0, 1], filled, under the lines of the exact one, at
+    .1, .3, .5, .7 and .9.   points (n, 2), a square grid row by row;   found, exact (n,)"""
+    side = round(len(points) ** 0.5)
+    x, y, found, exact = (a.reshape(side, side) for a in (*points.T, found, exact))
+    ax.contourf(x, y, found, numpy.linspace(0, 1, 11), cmap="RdBu_r")
+    ax.contour(x, y, exact, numpy.linspace(0.1, 0.9, 5), colors="black", linewidths=0.8)
+    ax.set_aspect("equal")
+    if title:
+        ax.set_title(title)
+
+
 def dependency_map(ax, strength, title=None):
     """evaluation.dependency_map: a row for each output, a column for each input, 0 left white."""
     with numpy.errstate(divide="ignore"):

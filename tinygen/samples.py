@@ -158,6 +158,13 @@ def wasserstein_1d(x, y):
     return float(abs(x - y).mean())
 
 
+def jensen_shannon(p, q, dx):
+    """JS = KL(p || m) / 2 + KL(q || m) / 2, m = (p + q) / 2, nats, 0 to ln 2: of two densities at
+    points of a line dx apart, as a sum"""
+    m = (p + q) / 2 + 1e-300
+    return float(0.5 * dx * sum((a * numpy.log(a / m + 1e-300)).sum() for a in (p, q)))
+
+
 # --- features -------------------------------------------------------------------------------------
 
 class Classifier(Module):

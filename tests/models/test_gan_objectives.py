@@ -473,6 +473,9 @@ def test_a_trained_critic_comes_near_p_over_p_plus_q_in_the_plane():
         logits = to_numpy(critic(xp.asarray(x)))[:, 0]
     off = 1 / (1 + np.exp(-logits)) - 1 / (1 + np.exp(-best))
     assert np.sqrt((off ** 2).mean()) < 0.05 < abs(1 / (1 + np.exp(-best)) - 0.5).mean()
+    C, lowest = (NON_SATURATING.critic(xp.asarray(a[:3000]), xp.asarray(a[3000:])).item()
+                 for a in (logits, best))                       # 2 ln 2 - 2 JS, by these samples
+    assert lowest - 0.005 < C < lowest + 0.03 and lowest < 2 * LN_2 - 0.2
 
 
 @pytest.mark.once
