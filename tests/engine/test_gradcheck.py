@@ -392,6 +392,20 @@ def test_a_term_is_missing_or_has_a_wrong_weight():
         assert diagnose(a, g + m + v, terms=terms).startswith(words)
 
 
+def test_a_weight_is_explained_by_sizes():
+    b = normal(4, 6, seed=3)
+    for k, words in [
+            (1.5, "(6 is the size of axis 1, 4 is the size of axis 0: one in place of the other?)"),
+            (5 / 6, "(6 is the size of axis 1: 6 - 1 in its place?)"),
+            ((4 / 3) ** 0.5, "(4 is the size of axis 0: 4 - 1 in its place under a square root?)"),
+            (1 / math.log(2), "(bits in place of nats?)")]:
+        assert diagnose(k * b, b).endswith(words)
+    x, y = normal(4, 9, seed=4), normal(4, 9, seed=5)
+    terms = {"x": x.sum(1), "y": y.sum(1)}
+    assert diagnose(x.mean(1) + y.sum(1), (x + y).sum(1), terms, x=x).endswith(
+        "9 times too small (9 is the size of axis 1 of x: a mean where a sum was meant?)")
+
+
 def test_regress_says_nothing_when_unsure():
     terms = layer_norm_terms()
     g, m, v = terms.values()

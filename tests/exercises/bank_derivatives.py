@@ -76,7 +76,8 @@ ANSWERS["ex02_tanh"] = Answers(
         mistake("has weight -1", tanh_backward=lambda g, y: g * (1 + y * y)),
         mistake("factor .*y", tanh_backward=lambda g, y: g * (1 - y)),
         mistake("weight 2", tanh_backward=lambda g, y: g * (1 - 2 * y * y)),
-        mistake("x were|x", tanh_backward=lambda g, y: g * (1 - np.tanh(y) ** 2)),
+        mistake("tanh is taken of it once more", tanh_backward=lambda g, y: (
+            g * (1 - np.tanh(y) ** 2))),
         mistake("twice", tanh_backward=leaky_state),
         mistake("edits its argument y", tanh_backward=tanh_in_place),
         mistake("gives None", tanh_backward=lambda g, y: None),
@@ -197,6 +198,12 @@ def only_ones(g, shape):
     return g
 
 
+def sum_from_the_end(g, shape):
+    while g.ndim > len(shape):
+        g = g.sum(-1)
+    return only_ones(g, shape)
+
+
 def means(g, shape):
     return unbroadcast(g, shape) * np.prod(shape) / g.size
 
@@ -225,10 +232,11 @@ ANSWERS["ex05_broadcasting"] = Answers(
         mistake("mean where a sum was meant|averaged", unbroadcast=means),
         mistake("reshape", unbroadcast=without_keepdims),
         mistake("equal by chance", unbroadcast=by_size),
-        mistake("first|not summed|slice", unbroadcast=lambda g, shape: g.reshape(-1)[
+        mistake("one of the places .* is picked", unbroadcast=lambda g, shape: g.reshape(-1)[
             :int(np.prod(shape))].reshape(shape)),
         mistake("negated", unbroadcast=lambda g, shape: -unbroadcast(g, shape)),
         mistake("summed .*too|once too often", unbroadcast=lambda g, shape: g.sum()),
+        mistake("g summed over axis 1 where g summed over axis 0", unbroadcast=sum_from_the_end),
     ])
 
 
@@ -312,6 +320,8 @@ ANSWERS["ex07_softmax"] = Answers(
             g - (g * y).sum(-1, keepdims=True))),
         mistake("right only for a batch of 1", softmax_backward=lambda g, y: (
             y * (g - (g * y).sum()))),
+        mistake("diagonal of the Jacobian only", softmax_backward=lambda g, y: g * y * (1 - y)),
+        mistake("divided by its sum", softmax=np.exp),
         mistake("float32 lost", softmax=lambda x: softmax(x.astype("float64"))),
     ])
 
@@ -363,6 +373,14 @@ ANSWERS["ex08_cross_entropy"] = Answers(
             cross_entropy_backward(logits, labels) * len(labels))),
         mistake("size of axis 1", cross_entropy_backward=lambda logits, labels: (
             cross_entropy_backward(logits, labels) * len(labels) / logits.shape[1])),
+        mistake("they count from 0", cross_entropy=lambda logits, labels: (
+            cross_entropy(logits, labels - 1))),
+        mistake("they count from 0", cross_entropy_backward=lambda logits, labels: (
+            cross_entropy_backward(logits, labels - 1))),
+        mistake("logsumexp is missing", cross_entropy=lambda logits, labels: -logits[
+            np.arange(len(labels)), labels].mean()),
+        mistake("only the label's place", cross_entropy=lambda logits, labels: (
+            cross_entropy(logits, labels) / logits.shape[1])),
         mistake("negated", cross_entropy_backward=lambda logits, labels: (
             -cross_entropy_backward(logits, labels))),
         mistake("weight|term", cross_entropy_backward=lambda logits, labels: (
@@ -389,17 +407,18 @@ ANSWERS["ex09_logsumexp"] = Answers(
                     x - np.logaddexp.reduce(x, axis=-1)[..., None]))],
     mistakes=[
         mistake("overflow at large inputs", logsumexp=lambda x: np.log(np.exp(x).sum(-1))),
-        mistake("a term 1 \\* k|top|max|constant", logsumexp=lambda x: np.log(
+        mistake("taken out and not put back", logsumexp=lambda x: np.log(
             np.exp(x - x.max(-1, keepdims=True)).sum(-1))),
         mistake("size|constant|term 1", logsumexp=lambda x: logsumexp(x) - np.log(x.shape[-1])),
         mistake("shape", logsumexp=lambda x: logsumexp(x)[..., None]),
+        mistake("its logarithm is missing", logsumexp=lambda x: np.exp(x).sum(-1)),
         mistake("other axis|shape", logsumexp=lambda x: logsumexp(x.T) if x.ndim == 2 else x),
         mistake("underflow at large negative inputs", logsumexp=lambda x: (
             np.maximum(x.max(-1), 0) + np.log(np.exp(x - np.maximum(
                 x.max(-1, keepdims=True), 0)).sum(-1)))),
-        mistake("factor (softmax|.*softmax.*) is missing", logsumexp_backward=lambda g, x: (
+        mistake("softmax.* is missing", logsumexp_backward=lambda g, x: (
             g[..., None] + 0 * x)),
-        mistake("factor g", logsumexp_backward=lambda g, x: softmax(x)),
+        mistake("g were all ones: is it forgotten", logsumexp_backward=lambda g, x: softmax(x)),
         mistake("overflow at large inputs", logsumexp_backward=lambda g, x: g[..., None] * np.exp(
             x) / np.exp(x).sum(-1, keepdims=True)),
         mistake("negated", logsumexp_backward=lambda g, x: -logsumexp_backward(g, x)),

@@ -8,18 +8,29 @@ ANSWERS = {}
 
 # --- ex10_layer_norm, ex11_batch_norm -------------------------------------------------------------
 
-def norm_parts(x, axis):
-    s = (x.var(axis, keepdims=True) + 1e-5) ** -0.5
+def norm_parts(x, axis, ddof=0):
+    s = (x.var(axis, keepdims=True, ddof=ddof) + 1e-5) ** -0.5
     return (x - x.mean(axis, keepdims=True)) * s, s
+
+
+def norm_dx(h, n, s, mean):
+    return s * (h - mean(h) - n * mean(h * n))
 
 
 def norm_backward(axis, dx=None, dW=lambda g, n: (g * n).sum(0), db=lambda g: g.sum(0)):
     """backward, with other parts where given: dx(h, n, s, mean)"""
-    dx = dx or (lambda h, n, s, mean: s * (h - mean(h) - n * mean(h * n)))
+    dx = dx or norm_dx
 
     def backward(g, x, W):
         n, s = norm_parts(x, axis)
         return dx(g * W, n, s, lambda a: a.mean(axis, keepdims=True)), dW(g, n), db(g)
+    return backward
+
+
+def norm_by_sample_variance(axis):
+    def backward(g, x, W):
+        n, s = norm_parts(x, axis, ddof=1)
+        return norm_backward(axis, dx=lambda h, _n, _s, mean: norm_dx(h, n, s, mean))(g, x, W)
     return backward
 
 
@@ -53,13 +64,14 @@ def norm_mistakes(axis):
             h - h.sum(axis, keepdims=True) - n * mean(h * n))),
         wrong("factor s is there once too often",
               dx=lambda h, n, s, mean: s * s * (h - mean(h) - n * mean(h * n))),
-        wrong("factor n is missing|forgotten", dW=lambda g, n: g.sum(0)),
+        wrong("lacks the factor n", dW=lambda g, n: g.sum(0)),
         wrong("a mean where a sum was meant", dW=lambda g, n: (g * n).mean(0)),
         wrong("not summed back", db=lambda g: g),
         wrong("summed.*where|other axis|axis", db=lambda g: g.sum(1)),
-        mistake("factor W|forgotten", backward=lambda g, x, W: norm_backward(axis)(
+        mistake("W is left out", backward=lambda g, x, W: norm_backward(axis)(
             g, x, np.ones_like(W))),
-        mistake("axis", backward=norm_backward(1 - axis)),
+        mistake("the means are taken over the other axis", backward=norm_backward(1 - axis)),
+        mistake("- 1 in its place under a square root", backward=norm_by_sample_variance(axis)),
     ]
 
 
@@ -83,6 +95,13 @@ def convolve_backward(g, x, w):
             dx[t + i] += g[t] * w[i]
             dw[i] += g[t] * x[t + i]
     return dx, dw
+
+
+def without_last_tap(g, x, w):
+    dx = np.zeros_like(x)
+    for i in range(len(w) - 1):
+        dx[i:i + len(g)] += g * w[i]
+    return dx
 
 
 def flipped(g, x, w):
@@ -109,6 +128,10 @@ ANSWERS["ex12_convolution"] = Answers(
             convolve_backward(g, x, w)[::-1])),
         mistake("elements|size of axis", convolve_backward=lambda g, x, w: (
             convolve_backward(g, x, w)[0], convolve_backward(g, x, w)[1] / len(g))),
+        mistake("w's last tap has no part", convolve_backward=lambda g, x, w: (
+            without_last_tap(g, x, w), convolve_backward(g, x, w)[1])),
+        mistake("w's last tap has no part", convolve=lambda x, w: (
+            convolve(x, w * (np.arange(len(w)) < len(w) - 1).astype(x.dtype)))),
         mistake("all zeros", convolve_backward=lambda g, x, w: (
             np.zeros_like(x), convolve_backward(g, x, w)[1])),
         mistake("g were all ones: is it forgotten", convolve_backward=lambda g, x, w: (
@@ -245,6 +268,8 @@ ANSWERS["ex15_max"] = Answers(
             max_backward(g, x) * x)),
         mistake("shape", max_backward=lambda g, x: g),
         mistake("negated", max_backward=lambda g, x: -max_backward(g, x)),
+        mistake("the largest of another axis", max_backward=lambda g, x: (
+            g[..., None] * (x == x.max(0)))),
         mistake("every x is below 0|x were positive|positive", max_backward=lambda g, x: (
             max_backward(g, abs(x)))),
         mistake("right only for a batch of 1|over all", max_backward=lambda g, x: (
@@ -298,13 +323,18 @@ ANSWERS["ex16_attention"] = Answers(
            dict(attention=lambda q, k, v: np.einsum("ts,sd->td", weights(q, k), v),
                 attention_backward=attention_backward_row_by_row)],
     mistakes=[
-        mistake("scale|sqrt|right only", attention=lambda q, k, v: weights(q, k, 1.0) @ v),
-        mistake("scale|sqrt|right only", attention=lambda q, k, v: (
+        mistake("not divided by sqrt", attention=lambda q, k, v: weights(q, k, 1.0) @ v),
+        mistake("divided by d where its root", attention=lambda q, k, v: (
             weights(q, k, 1 / q.shape[1]) @ v)),
-        mistake("axis", attention=lambda q, k, v: (
+        mistake("the number of keys", attention=lambda q, k, v: (
+            weights(q, k, len(k) ** -0.5) @ v)),
+        mistake("no mask was asked for", attention=lambda q, k, v: softmax(np.where(
+            np.arange(len(q))[:, None] >= np.arange(len(k)),
+            q @ k.T / q.shape[1] ** 0.5, -np.inf)) @ v),
+        mistake("softmax is taken along the other axis", attention=lambda q, k, v: (
             softmax((q @ k.T / q.shape[1] ** 0.5).T).T @ v)),
         mistake("exchanged", attention=lambda q, k, v: weights(q, v) @ k),
-        mistake("overflow|right only|not", attention=lambda q, k, v: q @ k.T @ v),
+        mistake("softmax is missing|right only", attention=lambda q, k, v: q @ k.T @ v),
         mistake("square root|times too large", attention_backward=part_of(
             0, lambda g, q, k, v: attention_backward(g, q, k, v)[0] * q.shape[1] ** 0.5)),
         mistake("negated", attention_backward=part_of(
@@ -313,7 +343,7 @@ ANSWERS["ex16_attention"] = Answers(
             2, lambda g, q, k, v: weights(q, k) @ g)),
         mistake("are exchanged", attention_backward=lambda g, q, k, v: tuple(
             attention_backward(g, q, k, v)[i] for i in (0, 2, 1))),
-        mistake("sum|term", attention_backward=part_of(0, lambda g, q, k, v: (
+        mistake("lacks the row's sum", attention_backward=part_of(0, lambda g, q, k, v: (
             weights(q, k) * (g @ v.T) @ k / q.shape[1] ** 0.5))),
         mistake("forgotten", attention_backward=part_of(
             2, lambda g, q, k, v: weights(q, k).T @ np.ones_like(g))),

@@ -126,6 +126,12 @@ def forward_with(z_b=lambda b, s, t: b * np.exp(s) + t, logdet=lambda s: s.sum(1
     return wrong
 
 
+def forward_by_wrong_half(x, net):
+    a, b = np.split(x, 2, 1)
+    s, t = net(b)
+    return np.hstack([a, b * np.exp(s) + t]), s.sum(1)
+
+
 def inverse_with(x_b, given=lambda a, b: a):
     def wrong(z, net):
         a, b = np.split(z, 2, 1)
@@ -148,6 +154,7 @@ ANSWERS["ex27_coupling"] = Answers(
         mistake("s is used as the factor", forward=forward_with(z_b=lambda b, s, t: b * s + t)),
         mistake("shifted before it is scaled", forward=forward_with(
             z_b=lambda b, s, t: (b + t) * np.exp(s))),
+        mistake("on the way back that half is unknown", forward=forward_by_wrong_half),
         mistake("undo the last step first", inverse=inverse_with(
             lambda b, s, t: b * np.exp(-s) - t)),
         mistake("goes forward", inverse=inverse_with(lambda b, s, t: b * np.exp(s) + t)),
@@ -182,6 +189,8 @@ ANSWERS["ex28_gaussian_kl"] = Answers(
             lambda mu, lv: 0.5 * (np.exp(2 * lv) + mu * mu - 1 - 2 * lv))),
         mistake("taken for the variance", **kl(
             lambda mu, lv: 0.5 * (lv + mu * mu - 1 - np.log(abs(lv))))),
+        mistake("are exchanged", **kl(
+            lambda mu, lv: 0.5 * (np.exp(-lv) + mu * mu * np.exp(-lv) - 1 + lv))),
         mistake("not squared", **kl(lambda mu, lv: 0.5 * (np.exp(lv) + mu - 1 - lv))),
         mistake("axis", gaussian_kl=lambda mu, logvar: gaussian_kl(mu.T, logvar.T)),
     ])
@@ -247,7 +256,11 @@ ANSWERS["ex30_elbo"] = Answers(
         mistake("'-softplus\\(l\\)' is missing", elbo=lambda x, logits, mu, logvar: (
             (x * logits).sum(1) - gaussian_kl(mu, logvar))),
         mistake("shape", elbo=lambda *a: elbo(*a).mean()),
-        mistake("weight .*mean", elbo=lambda x, logits, mu, logvar: (
+        mistake("the pixels are averaged", elbo=lambda x, logits, mu, logvar: (
+            (x * logits - softplus(logits)).mean(1) - gaussian_kl(mu, logvar))),
+        mistake("taken for ln s", elbo=lambda x, logits, mu, logvar: (
+            elbo(x, logits, mu, 2 * logvar))),
+        mistake("the KL is averaged", elbo=lambda x, logits, mu, logvar: (
             (x * logits - softplus(logits)).sum(1) - gaussian_kl(mu, logvar) / mu.shape[1])),
         mistake("'-KL' has weight 2|2 times", elbo=lambda x, logits, mu, logvar: (
             elbo(x, logits, mu, logvar) - gaussian_kl(mu, logvar))),
@@ -304,20 +317,22 @@ def unnormalised(x, weights, means, variances):
 ANSWERS["ex31_em_step"] = Answers(
     right=[dict(em_step=em_step), dict(em_step=em_by_loop)],
     mistakes=[
-        mistake("add up to 1|constant along axis|normal", **em_with(r=unnormalised)),
+        mistake("divided by its sum", **em_with(r=unnormalised)),
         mistake("normalised over the points", **em_with(
             r=lambda *a: unnormalised(*a) / unnormalised(*a).sum(0))),
         mistake("weights are left out", **em_with(r=lambda x, w, m, v: (
             densities(x, m, v) / densities(x, m, v).sum(1, keepdims=True)))),
+        mistake("variances were squared", **em_with(r=lambda x, w, m, v: (
+            lambda p: p / p.sum(1, keepdims=True))(w * densities(x, m, v * v)))),
         mistake("lacks its factor", **em_with(r=lambda x, w, m, v: (
             lambda p: p / p.sum(1, keepdims=True))(w * densities(x, m, v) * np.sqrt(v)))),
         mistake("times too large|number|sum", **em_with(change=lambda r, x, results, old: (
             r, r.sum(0), *results[2:]))),
         mistake("around the old means", **em_with(change=lambda r, x, results, old: (
             *results[:3], (r * (x[:, None] - old) ** 2).sum(0) / r.sum(0)))),
-        mistake("standard deviation|square root|square", **em_with(
+        mistake("standard deviations, where", **em_with(
             change=lambda r, x, results, old: (*results[:3], np.sqrt(results[3])))),
-        mistake("n_k|constant|size|divided", **em_with(change=lambda r, x, results, old: (
+        mistake("divided by N where n_k", **em_with(change=lambda r, x, results, old: (
             r, results[1], x @ r / len(x), results[3]))),
         mistake("wholly to one", **em_with(change=lambda r, x, results, old: (
             (r == r.max(1, keepdims=True)) * 1.0, *results[1:]))),
@@ -341,6 +356,8 @@ ANSWERS["ex32_k_sample_bound"] = Answers(
             k_sample_bound(logw) + np.log(logw.shape[1]))),
         mistake("outside the logarithm", k_sample_bound=lambda logw: (
             logw.mean(1))),
+        mistake("divided by k - 1", k_sample_bound=lambda logw: k_sample_bound(logw) - np.log(
+            (logw.shape[1] - 1) / logw.shape[1])),
         mistake("largest weight only", k_sample_bound=lambda logw: logw.max(1)),
         mistake("-ln k' has weight -1|weight", k_sample_bound=lambda logw: (
             k_sample_bound(logw) + 2 * np.log(logw.shape[1]))),
@@ -377,6 +394,12 @@ ANSWERS["ex33_gan_losses"] = Answers(
             softplus(-real).sum() + softplus(fake).sum())),
         mistake("fake ones have no part", critic_loss=lambda real, fake: np.mean(softplus(-real))),
         mistake("real ones have no part", critic_loss=lambda real, fake: np.mean(softplus(fake))),
+        mistake("least squares", critic_loss=lambda real, fake: (
+            np.mean((real - 1) ** 2) + np.mean(fake ** 2))),
+        mistake("least squares", generator_loss=lambda fake: np.mean((fake - 1) ** 2) / 2),
+        mistake("without softplus", critic_loss=lambda real, fake: np.mean(fake) - np.mean(real)),
+        mistake("hinges", critic_loss=lambda real, fake: (
+            np.maximum(0, 1 - real).mean() + np.maximum(0, 1 + fake).mean())),
         mistake("overflow", critic_loss=lambda real, fake: (
             -np.mean(np.log(1 / (1 + np.exp(-real)))) - np.mean(
                 np.log(1 - 1 / (1 + np.exp(-fake)))))),

@@ -49,7 +49,7 @@ ANSWERS["ex22_momentum"] = Answers(
         mistake("lr is inside v", step=lr_in_v),
         mistake("old v", step=old_v),
         mistake("1 - momentum before g", step=as_average),
-        mistake("right only for momentum 0", step=nesterov),
+        mistake("Nesterov", step=nesterov),
         mistake("edits its argument", step=in_place),
         mistake("p climbs", step=lambda p, g, v, lr, momentum: (
             p + lr * (momentum * v + g), momentum * v + g)),
@@ -86,6 +86,12 @@ def corrected_kept(p, g, m, v, t, lr, b1, b2, eps):
     return p, m / (1 - b1 ** t), v / (1 - b2 ** t)
 
 
+def squared_m(p, g, m, v, t, lr, b1, b2, eps):
+    m = b1 * m + (1 - b1) * g
+    v = b2 * v + (1 - b2) * m * m
+    return p - lr * m / (1 - b1 ** t) / (np.sqrt(v / (1 - b2 ** t)) + eps), m, v
+
+
 def wrong_adam(says, **parts):
     return mistake(says, **adam(**parts))
 
@@ -101,8 +107,13 @@ ANSWERS["ex23_adam"] = Answers(
         wrong_adam("square root of v is missing", move=lambda m, v, lr, eps: lr * m / (v + eps)),
         wrong_adam("p climbs", move=lambda m, v, lr, eps: -lr * m / (np.sqrt(v) + eps)),
         wrong_adam("times too (large|small)", m_next=lambda m, g, b1: b1 * m + g),
-        wrong_adam("factor g is missing|g were all ones|square", v_next=lambda v, g, b2: (
-            b2 * v + (1 - b2) * g)),
+        wrong_adam("v is made of g where", v_next=lambda v, g, b2: b2 * v + (1 - b2) * g),
+        wrong_adam(r"v is made of \|g\| where", v_next=lambda v, g, b2: (
+            b2 * v + (1 - b2) * abs(g))),
+        mistake(r"v is made of m\^2", step=squared_m),
+        wrong_adam("t counts from 1", correct=lambda m, v, t, b1, b2: (
+            m / (1 - b1 ** (t + 1)), v / (1 - b2 ** (t + 1)))),
+        wrong_adam("has weight|times too", v_next=lambda v, g, b2: b2 * v + g * g),
         wrong_adam("times too (large|small)", m_next=lambda m, g, b1: (1 - b1) * m + b1 * g),
         mistake("times too large", step=corrected_kept),
         mistake("1 result where 3", step=lambda *a: adam()["step"](*a)[0]),
@@ -138,6 +149,11 @@ def always_scaled(grads, max_norm):
     return [g * (max_norm / norm) for g in grads], norm
 
 
+def sum_of_lengths(grads, max_norm):
+    scale = min(1, max_norm / sum(np.linalg.norm(g) for g in grads))
+    return [g * scale for g in grads], clip(grads, max_norm)[1]
+
+
 def without_root(grads, max_norm):
     norm = sum((g * g).sum() for g in grads)
     return [g * min(1, max_norm / norm) for g in grads], norm
@@ -146,11 +162,12 @@ def without_root(grads, max_norm):
 ANSWERS["ex24_clipping"] = Answers(
     right=[dict(clip=clip), dict(clip=clip_by_vector)],
     mistakes=[
-        mistake("times too (large|small)", clip=clip_each),
-        mistake("right only where|right for", clip=clip_values),
+        mistake("each array is clipped by its own", clip=clip_each),
+        mistake("each number is clipped by itself", clip=clip_values),
         mistake("must stay as they are|every gradient is 0", clip=always_scaled),
-        mistake("square|times too small", clip=without_root),
-        mistake("max_norm|square|times too", clip=lambda grads, max_norm: (
+        mistake("root is missing|its square|times too small", clip=without_root),
+        mistake("lengths are added up", clip=sum_of_lengths),
+        mistake("max_norm is returned", clip=lambda grads, max_norm: (
             clip(grads, max_norm)[0], max_norm)),
         mistake("times too large", clip=lambda grads, max_norm: (
             grads, clip(grads, max_norm)[1])),

@@ -1,14 +1,16 @@
 """The checker: whatever a learner writes gets one sentence, and nothing of it gets out."""
 import os
+import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tinygen import exercises
 from tinygen.exercises import EXERCISES, check, check_file, running
-from tinygen.exercises.checking import source
+from tinygen.exercises.checking import Case, Exercise, Report, source
 
 TANH, SOFTMAX = EXERCISES["ex02_tanh"], EXERCISES["ex07_softmax"]
 BODY = "import numpy as np\n\n\ndef tanh_backward(g, y):\n    "
@@ -67,6 +69,38 @@ def test_each_function_is_judged_by_itself():
     assert report.what == "not begun: softmax_backward; the rest is right"
     report = told(lambda x: unfinished(x, x))
     assert report.state == "not begun" and report.function == "softmax"
+
+
+@pytest.mark.parametrize("name", [n for n, e in EXERCISES.items() if len(vars(e.right)) > 1])
+def test_each_function_has_its_own_hints(name):
+    exercise = EXERCISES[name]
+    for stronger in (False, True):
+        hints = {Report(exercise, "not yet", function=f).next(stronger)
+                 for f in vars(exercise.right)}
+        assert len(hints) == len(vars(exercise.right)) and set(exercise.own) < set(
+            vars(exercise.right))
+
+
+def weighed(x):
+    return x * np.arange(1.0, len(x) + 1)
+
+
+def test_what_would_explain_one_case_alone_is_not_told():
+    exercise = Exercise(
+        "ex99", "weighed", SimpleNamespace(weigh=weighed), lambda answer, x: answer.weigh(x),
+        [Case("plain", x=np.array([1.0, 3, 4])), Case("plain, longer", x=np.arange(1.0, 6) ** 2)],
+        "hint", "stronger", variants={"all ones": dict(weigh=np.ones_like)})
+
+    def told(weigh):
+        return check(exercise, {"weigh": weigh}).what
+    assert told(lambda x: weighed(x[::-1])) == "right if x were turned around"
+    for n in (3, 5):                            # in one of the cases it would be so
+        for other in (lambda x: weighed(x[::-1]), np.ones_like):
+            assert not re.search("turned around|all ones", told(
+                lambda x: other(x) if len(x) == n else np.sin(9 * x)))
+    assert told(lambda x: weighed(x) * 1.01 ** x.sum()).endswith(
+        "1.72852 times too large (in the case x (5,); another number in other cases)")
+    assert told(lambda x: weighed(x) if len(x) == 3 else -weighed(x)) == "negated"
 
 
 def test_a_missing_function_is_named():

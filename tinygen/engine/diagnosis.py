@@ -33,7 +33,7 @@ def diagnose(given, wanted, terms=None, **named):
         else:
             noise = 1e-9 * abs(a[numpy.isfinite(a)]).max(initial=0)     # differences do not give 0
             b = numpy.where(abs(b) <= noise, 0.0, b)
-            term = regress(a, b, terms) if terms else None
+            term = regress(a, b, terms, **named) if terms else None
             rows = chain([(term, term)], _multiples(a, b, sizes), _places(a, b), _sums(a, b),
                          _formulas(a, b, named), _parts(a, b, sizes, like),
                          _factors(a, b, sizes, like), _offsets(a, b, like))
@@ -169,13 +169,15 @@ def _offsets(a, b, like):
     yield not numpy.isfinite(a).all(), "not finite in places"
 
 
-def regress(given, wanted, terms):
+def regress(given, wanted, terms, **named):
     """Which of the named terms, whose sum is `wanted`, has the wrong weight in `given`.
 
-    The weights are a least-squares fit. None where it leaves a rest or cannot tell terms apart,
-    and where all weights are the same, which is for `diagnose`.
+    The weights are a least-squares fit; sizes of the named arrays may explain them. None where it
+    leaves a rest or cannot tell terms apart, and where all weights are the same, which is for
+    `diagnose`.
     """
-    a, b, sizes = _host(given), _host(wanted), _sizes(_host(wanted), {})
+    a, b = _host(given), _host(wanted)
+    sizes = _sizes(b, named)
     T = numpy.stack([(_host(t) + 0 * b).ravel() for t in terms.values()], 1)    # (elements, terms)
     lengths = numpy.linalg.norm(T, axis=0)
     if a.shape != b.shape or b.size <= len(terms) or not (
@@ -208,7 +210,13 @@ def _hints(k, sizes):
     hints = [twice] * _near(n, 2)
     hints += [f"{m} is {sizes[m]}: {meant}" for m in sizes if _near(n, m)]
     hints += [f"the square root of {m}, {sizes[m]}" for m in sizes if _near(n * n, m)]
-    return ", or ".join(hints)
+    unusual = [f"{p} is {sizes[p]}, {q} is {sizes[q]}: one in place of the other"
+               for p, q in permutations(sizes, 2) if _near(n, p / q)]
+    unusual += [f"{m} is {sizes[m]}: {m} - 1 in its place{' under a square root' * root}"
+                for m, root in product(sizes, (0, 1))
+                if m > 2 and _near(n ** (1 + root), m / (m - 1), 1e-4)]     # an eps may be in it
+    unusual += ["bits in place of nats"] * _near(n, 1 / math.log(2))
+    return ", or ".join(hints or unusual[:2])
 
 
 def _sizes(b, named):
@@ -235,8 +243,8 @@ def same(a, b, rtol=ALIKE):
     return a.shape == b.shape and bool(bound < numpy.inf and (abs(a - b) <= bound).all())
 
 
-def _near(x, y):
-    return abs(x - y) <= ALIKE * abs(y)
+def _near(x, y, rtol=ALIKE):
+    return abs(x - y) <= rtol * abs(y)
 
 
 def _host(a):

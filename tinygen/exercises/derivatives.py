@@ -44,6 +44,8 @@ TANH = Exercise(
     cases=[_tanh_case("plain", 3), _tanh_case("plain, two axes", 4, 3)],
     terms=lambda g, y: {"g": g, "-g y^2": -g * y * y},
     parts=lambda g, y: {"x": np.arctanh(y)},
+    variants={"y is tanh(x) already: tanh is taken of it once more": dict(
+        tanh_backward=lambda g, y: g * (1 - np.tanh(y) ** 2))},
     hint="Differentiate tanh x = (e^x - e^-x) / (e^x + e^-x), then say the result with y alone.",
     stronger="The quotient rule gives 1 - tanh(x)^2, and tanh(x) is y.",
     solution=(elementwise.tanh,))
@@ -80,8 +82,15 @@ SIGMOID = Exercise(
                        fault="overflow at large negative inputs")],
     parts=lambda x, g: {"y": _sigmoid(x)},
     hint="e^x overflows where x is large, e^-x where it is very negative: find a form for each.",
-    stronger="softplus(x) = max(x, 0) + ln(1 + e^-|x|), where no exponent is above 0; sigmoid can "
-             "be e^-softplus(-x). dy/dx is y (1 - y) for sigmoid, and sigmoid(x) for softplus.",
+    stronger="Where x > 0 it is 1 / (1 + e^-x), elsewhere e^x / (1 + e^x): with e = e^-|x| neither "
+             "overflows.",
+    own={"softplus": ("Take out of ln(1 + e^x) what is large where x is: ln(1 + e^x) = "
+                      "x + ln(1 + e^-x). Which of the two is harmless for which x?",
+                      "softplus(x) = max(x, 0) + ln(1 + e^-|x|), where no exponent is above 0."),
+         "sigmoid_backward": ("y = 1 / (1 + e^-x): the quotient rule, then say e^-x with y.",
+                              "dy/dx = e^-x / (1 + e^-x)^2 = y (1 - y); g multiplies it."),
+         "softplus_backward": ("d ln(u) = du / u with u = 1 + e^x. Which function is the result?",
+                               "dy/dx = e^x / (1 + e^x) = sigmoid(x): the one that you wrote.")},
     solution=(elementwise.sigmoid, elementwise.softplus))
 
 
@@ -111,7 +120,10 @@ SUMS = Exercise(
            _sums_case("all", None, 2, 3, fault="wrong where axis is None")],
     hint="How much does the sum change when one element of x does? Which element of g heard it?",
     stronger="Every element of x that went into a sum gets that sum's g: put the lost axis back "
-             "with np.expand_dims(g, axis), then spread it. A mean divides by how many there were.",
+             "with np.expand_dims(g, axis), then spread it.",
+    own={"mean_backward": ("A mean is a sum divided by something. By what, if axis is None?",
+                           "sum_backward(g, x, axis), divided by how many elements went into each "
+                           "mean: x.shape[axis], or x.size if axis is None.")},
     solution=(reductions.sum, reductions.mean))
 
 
@@ -137,6 +149,8 @@ BROADCASTING = Exercise(
                                  "its size"),
            _broadcast_case("an axis of 1 that stays", (1, 3), 1, 3,
                            fault="wrong where an axis of 1 was not stretched")],
+    variants={"one of the places where x was used is picked, where all add up": dict(
+        unbroadcast=lambda g, shape: g.reshape(-1)[:int(np.prod(shape))].reshape(shape))},
     hint="Each element of x was used several times. What do gradients of several uses do?",
     stronger="They add up. Sum over the axes that are new in front, then over the axes where shape "
              "has 1 and g has more, keeping those.",
@@ -188,8 +202,15 @@ SOFTMAX = Exercise(
     hint="Write dy_j / dx_i for i = j and for i != j, then sum over j what g_j each brings.",
     stronger="dy_j / dx_i = y_j (1[i = j] - y_i). Multiply by g_j and sum over j: dx_i is y_i "
              "times the difference of g_i and the row's sum of g_j y_j.",
+    own={"softmax": ("e^x, divided by the sum of its row, that is, of its last axis.",
+                     "e = exp(x - the row's largest x), which changes no quotient and overflows "
+                     "nowhere; y = e / e.sum(-1, keepdims=True).")},
     hints={"overflow|not finite": "e^1000 is infinite. Subtract something from x that changes no "
                                   "quotient."},
+    variants={
+        "the diagonal of the Jacobian only: dy_i/dx_i = y_i (1 - y_i), but every y_j hears x_i":
+            dict(softmax_backward=lambda g, y: g * y * (1 - y)),
+        "e^x itself: each row is still to be divided by its sum": dict(softmax=np.exp)},
     parts=lambda x, g: {"y": _softmax(x)},
     terms=lambda x, g: {"y g": _softmax(x) * g,
                         "-y sum(g y)": -_softmax(x) * (g * _softmax(x)).sum(-1, keepdims=True)},
@@ -208,7 +229,7 @@ def _onehot(labels, logits):
 
 
 def _entropy_case(name, logits, **more):
-    labels = np.arange(len(logits)) * 2 % logits.shape[-1]
+    labels = np.array([2, 0, 1, 1, 3])[:len(logits)]
     return Case(name, logits=logits, labels=labels, **more)
 
 
@@ -229,6 +250,24 @@ CROSS_ENTROPY = Exercise(
         "-onehot(label) / B": -_onehot(labels, logits) / len(labels)},
     parts=lambda logits, labels: {"p": np.exp(_log_softmax(logits)),
                                   "onehot": _onehot(labels, logits)},
+    variants={
+        "labels are taken to count from 1: they count from 0": dict(
+            cross_entropy=lambda logits, labels: CROSS_ENTROPY.right.cross_entropy(
+                logits, labels - 1),
+            cross_entropy_backward=lambda logits, labels: (
+                CROSS_ENTROPY.right.cross_entropy_backward(logits, labels - 1))),
+        "the logits are taken for probabilities: softmax is missing": dict(
+            cross_entropy=lambda logits, labels: -np.log(logits[
+                np.arange(len(labels)), labels]).mean()),
+        "the logit of the label alone: the row's logsumexp is missing": dict(
+            cross_entropy=lambda logits, labels: -logits[np.arange(len(labels)), labels].mean()),
+        "the mean over all B K places: only the label's place in each of B rows counts": dict(
+            cross_entropy=lambda logits, labels: -(
+                _onehot(labels, logits) * _log_softmax(logits)).mean())},
+    own={"cross_entropy": ("-ln softmax(l)[k] = logsumexp(l) - l_k, for each row; then the mean of "
+                           "the B rows.",
+                           "Subtract each row's largest logit first. Then ln(exp(l).sum(1)) - "
+                           "l[np.arange(B), labels], and its mean.")},
     hint="-ln softmax(l)[k] = logsumexp(l) - l_k. Differentiate the two parts one after the other.",
     stronger="d logsumexp(l) / dl is softmax(l), and d l_k / dl is 1 at k and 0 elsewhere. The "
              "loss is a mean over B rows, so each row's gradient is divided by B.",
@@ -260,9 +299,19 @@ LOGSUMEXP = Exercise(
            _logsumexp_case("very negative", random(2, 3) - 1000,
                            fault="underflow at large negative inputs, where every e^x is 0")],
     parts=lambda x, g: {"softmax": _softmax(x), "g spread": g[..., None] + 0 * x},
-    hint="ln sum e^x = m + ln sum e^(x - m) for any m. Which m makes every exponent harmless?",
-    stronger="m is the row's largest x. The derivative of ln(s) is 1/s, that of s is e^x: together "
-             "they are softmax(x), and g, one number a row, multiplies it.",
+    variants={
+        "m, the row's largest x, was taken out and not put back": dict(
+            logsumexp=lambda x: _logsumexp(x) - x.max(-1)),
+        "the sum of e^x itself: its logarithm is missing": dict(
+            logsumexp=lambda x: np.exp(_logsumexp(x))),
+        "softmax(x) is missing: g is spread over its row evenly": dict(
+            logsumexp_backward=lambda g, x: g[..., None] + 0 * x)},
+    own={"logsumexp": ("ln sum e^x = m + ln sum e^(x - m) for any m. Which m makes every exponent "
+                       "harmless?",
+                       "m is the row's largest x; take it with keepdims=True, so that it can be "
+                       "subtracted from the row, and add it back at the end.")},
+    hint="The derivative of ln(s) is 1/s, and that of s by x_i is e^(x_i). What is their product?",
+    stronger="Together they are softmax(x), and g, one number a row, multiplies it: g[..., None].",
     solution=(reductions.logsumexp,))
 
 EXERCISES = [CHAIN_RULE, TANH, SIGMOID, SUMS, BROADCASTING, MATMUL, SOFTMAX, CROSS_ENTROPY,

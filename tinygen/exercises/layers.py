@@ -44,6 +44,12 @@ def _norm(name, title, axis, over, each):
         terms=lambda g, x, W: _norm_terms(g, x, W, axis),
         parts=lambda g, x, W: {"n": _standardized(x, axis)[0],
                                "s": _standardized(x, axis)[1] + 0 * x},
+        variants={"the means are taken over the other axis": dict(
+            backward=lambda g, x, W: _norm_backward(g, x, W, 1 - axis)),
+            "dW lacks the factor n: W multiplies n": dict(backward=lambda g, x, W: (
+                _norm_backward(g, x, W, axis)[0], g.sum(0), g.sum(0))),
+            "W is left out: the gradient of n is g W": dict(
+                backward=lambda g, x, W: _norm_backward(g, x, 0 * W + 1, axis))},
         hint=f"mu and s depend on every element of {over}: x reaches y by three ways. Go them one "
              "by one, and add up.",
         stronger=f"With h = g W: dx = s (h - mean(h) - n mean(h n)), the means over {over}. dW and "
@@ -84,6 +90,15 @@ CONVOLUTION = Exercise(
     cases=[_conv_case("one tap", 3, 1, spares="a kernel of one tap"), _conv_case("plain", 5, 2),
            _conv_case("plain, longer", 9, 4),
            _conv_case("one place", 4, 4, fault="wrong where the kernel is as long as x")],
+    variants={"w's last tap has no part in it": dict(
+        convolve=lambda x, w: _windows(x, len(w))[:, :-1] @ w[:-1],
+        convolve_backward=lambda g, x, w: (
+            np.append(_spread_back(g, w[:-1]), 0) if len(w) > 1 else 0 * x,
+            np.append(_windows(x, len(g))[:-1] @ g, 0)))},
+    own={"convolve": ("Slide w along x: each y_t is the product of w with the k numbers of x from "
+                      "t on. How many places are there?",
+                      "There are L - k + 1: y_t = x[t:t + k] @ w, with w as it is, not turned "
+                      "around.")},
     hint="x_(t + i) is seen by y_t through w_i. List all the y that see one x, and with which w.",
     stronger="dx_s = sum over i of g_(s - i) w_i: every g_t is laid back, times w, onto the places "
              "that it came from. dw_i = sum over t of g_t x_(t + i): a convolution of x with g.",
@@ -166,6 +181,8 @@ MAX = Exercise(
                            "equally"),
            _max_case("all equal", [[0, 0, 0]], fault="ties are treated otherwise: all that tie "
                                                      "for the largest share g equally")],
+    variants={"the largest of another axis: the max was taken along the last": dict(
+        max_backward=lambda g, x: g[..., None] * (x == x.max(0)))},
     hint="Push one element of x a little: when does the max move?",
     stronger="Only the largest moves it, with slope 1. Where k elements tie, each gets g / k: "
              "build 1 where x equals the row's max, and divide by how many there are.",
@@ -174,17 +191,25 @@ MAX = Exercise(
 
 # --- 16: attention --------------------------------------------------------------------------------
 
+def _softmax(s, axis=-1):
+    e = np.exp(s - s.max(axis, keepdims=True))
+    return e / e.sum(axis, keepdims=True)
+
+
 def _weights(q, k):
-    s = q @ k.T / q.shape[-1] ** 0.5
-    e = np.exp(s - s.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
+    return _softmax(q @ k.T / q.shape[-1] ** 0.5)
 
 
-def _attend_backward(g, q, k, v):
+def _attend_backward(g, q, k, v, centred=1):
     p, scale = _weights(q, k), q.shape[-1] ** -0.5
     dp = g @ v.T
-    ds = p * (dp - (dp * p).sum(-1, keepdims=True))
+    ds = p * (dp - centred * (dp * p).sum(-1, keepdims=True))
     return ds @ k * scale, ds.T @ q * scale, p.T @ g
+
+
+def _attend_with(s_to_p=_softmax, scale=lambda q, k: q.shape[-1] ** -0.5):
+    """attention, with another way from scores to weights, or another scale."""
+    return dict(attention=lambda q, k, v: s_to_p(q @ k.T * scale(q, k)) @ v)
 
 
 def _attention_case(name, T, S, d, **more):
@@ -202,6 +227,25 @@ ATTENTION = Exercise(
     cases=[_attention_case("one key", 2, 1, 4, spares="a single key"),
            _attention_case("square", 4, 4, 4, spares="square input"),
            _attention_case("plain", 2, 3, 4), _attention_case("plain, larger", 5, 3, 2)],
+    variants={
+        "softmax is taken along the other axis: each query's weights add up to 1": _attend_with(
+            lambda s: _softmax(s, 0)),
+        "the scores are not divided by sqrt(d)": _attend_with(scale=lambda q, k: 1),
+        "the scores are divided by d where its root was needed": _attend_with(
+            scale=lambda q, k: 1 / q.shape[-1]),
+        "the scores are divided by the root of the number of keys, not of d": _attend_with(
+            scale=lambda q, k: len(k) ** -0.5),
+        "the scores themselves weigh: softmax is missing": _attend_with(lambda s: s),
+        "the scores themselves weigh: softmax is missing, and so is 1 / sqrt(d)": _attend_with(
+            lambda s: s, lambda q, k: 1),
+        "each query sees only the keys up to its own place: no mask was asked for": _attend_with(
+            lambda s: _softmax(np.where(np.tri(*s.shape) > 0, s, -np.inf))),
+        "softmax's derivative lacks the row's sum of dp p": dict(
+            attention_backward=lambda g, q, k, v: _attend_backward(g, q, k, v, 0))},
+    own={"attention": ("Scores s = q k^T / sqrt(d); weights p = softmax(s), each row adding up to "
+                       "1; result y = p v.",
+                       "s has the shape (T, S). Exercise 7's softmax along its last axis gives p, "
+                       "and p @ v has the shape (T, d).")},
     hint="Three steps: scores s = q k^T / sqrt(d), weights p = softmax(s), result y = p v. Go back "
          "through each with the rules of exercises 6 and 7.",
     stronger="dv = p^T g and dp = g v^T; then ds = p (dp - sum of dp p over a row); then "

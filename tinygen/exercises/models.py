@@ -141,6 +141,12 @@ def _from_wrong_half(z, net):
     return np.concatenate([a, (b - t) * np.exp(-s)], 1)
 
 
+def _by_wrong_half(x, net):
+    a, b = np.split(x, 2, axis=1)
+    s, t = net(b)
+    return np.concatenate([a, b * np.exp(s) + t], 1), s.sum(1)
+
+
 COUPLING = Exercise(
     "ex27_coupling", "an affine coupling: forward, log-determinant, inverse",
     right=SimpleNamespace(forward=lambda x, net: _coupling(x),
@@ -154,6 +160,8 @@ COUPLING = Exercise(
         "s is used as the factor where e^s was needed": _forward_variant(lambda b, s, t: b * s + t),
         "shifted before it is scaled: the other order was asked for": _forward_variant(
             lambda b, s, t: (b + t) * np.exp(s)),
+        "net is asked for the half that is to be changed: on the way back that half is unknown":
+            dict(forward=_by_wrong_half),
         "scaled back before it is shifted back: undo the last step first": _inverse_variant(
             lambda b, s, t: b * np.exp(-s) - t),
         "s and t come from the half that was changed: the other half is the same on both sides":
@@ -164,10 +172,13 @@ COUPLING = Exercise(
             forward=lambda x, net: (_coupling(x)[0],
                                     np.exp(net(np.split(x, 2, axis=1)[0])[0]).sum(1)))},
     parts=lambda x, z: {"s": _net(np.split(x, 2, axis=1)[0])[0]},
-    hint="The first half passes unchanged, so the way back knows s and t as well. The Jacobian is "
-         "a triangle: what stands on its diagonal?",
-    stronger="z_b = x_b e^s + t, so x_b = (z_b - t) e^-s. The diagonal holds 1s and e^s: its log "
-             "is the sum of s over each example.",
+    hint="The first half passes unchanged, so the way back knows s and t as well: solve z_b = "
+         "x_b e^s + t for x_b.",
+    stronger="s, t = net(z_a) with z_a = x_a, and x_b = (z_b - t) e^-s.",
+    own={"forward": ("s, t = net(x_a); x_a passes unchanged. The Jacobian is a triangle: what "
+                     "stands on its diagonal?",
+                     "z_b = x_b e^s + t. The diagonal holds 1s and e^s: its log is the sum of s "
+                     "over each example.")},
     solution=(coupling_flow.Coupling,))
 
 
@@ -195,6 +206,8 @@ GAUSSIAN_KL = Exercise(
     variants={
         "logvar is taken for ln s: e^(2 logvar) is the variance squared": dict(
             gaussian_kl=lambda mu, logvar: _kl(mu, 2 * logvar)),
+        "that is KL(N(0, 1) || q): the two are exchanged": dict(gaussian_kl=lambda mu, logvar: (
+            0.5 * ((1 + mu * mu) * np.exp(-logvar) - 1 + logvar)).sum(1)),
         "mu is not squared": dict(gaussian_kl=lambda mu, logvar: (
             0.5 * (np.exp(logvar) + mu - 1 - logvar)).sum(1)),
         "logvar is taken for the variance itself: s^2 = e^logvar": dict(
@@ -223,8 +236,10 @@ REPARAMETERISATION = Exercise(
         "logvar is used as the standard deviation": dict(
             sample=lambda mu, logvar, eps: mu + logvar * eps),
         "the factor s of the noise is missing": dict(sample=lambda mu, logvar, eps: mu + eps)},
-    hint="z = mu + s eps, eps ~ N(0, 1), s the standard deviation. How is s made from logvar?",
-    stronger="s = e^(logvar / 2), so ds/dlogvar = s / 2. dz/dmu = 1 and dz/ds = eps.",
+    hint="z = mu + s eps with s = e^(logvar / 2). Differentiate by mu, then by s and s by logvar.",
+    stronger="dz/dmu = 1, dz/ds = eps and ds/dlogvar = s / 2; g multiplies each.",
+    own={"sample": ("z = mu + s eps, eps ~ N(0, 1), s the standard deviation. How is s made from "
+                    "logvar?", "s^2 = e^logvar, so s = e^(logvar / 2).")},
     solution=(distributions.Normal,))
 
 
@@ -243,7 +258,15 @@ ELBO = Exercise(
     terms=lambda x, logits, mu, logvar: {
         "x l": (x * logits).sum(1), "-softplus(l)": -_softplus(logits).sum(1),
         "-KL": -_kl(mu, logvar)},
-    variants={"softplus of logits that went through sigmoid before: they are logits already": dict(
+    variants={"logvar is taken for ln s: e^(2 logvar) is the variance squared": dict(
+        elbo=lambda x, logits, mu, logvar: ELBO.right.elbo(x, logits, mu, 2 * logvar)),
+        "the KL is averaged over the latents: add it up": dict(
+            elbo=lambda x, logits, mu, logvar: (
+                x * logits - _softplus(logits)).sum(1) - _kl(mu, logvar) / mu.shape[1]),
+        "the pixels are averaged: add their logarithms up": dict(
+            elbo=lambda x, logits, mu, logvar: (
+                x * logits - _softplus(logits)).mean(1) - _kl(mu, logvar)),
+        "softplus of logits that went through sigmoid before: they are logits already": dict(
         elbo=lambda x, logits, mu, logvar: (
             x * _sigmoid(logits) - _softplus(_sigmoid(logits))).sum(1) - _kl(mu, logvar))},
     hint="How well z explains x, in nats, less what it costs to know z.",
@@ -297,7 +320,15 @@ EM_STEP = Exercise(
             lambda *args: dict(r=1.0 * (_responsibilities(*args) == _responsibilities(*args).max(
                 1, keepdims=True)))),
         "the variances are taken around the old means": _em_variant(
-            lambda x, w, m, v: dict(centre=m))},
+            lambda x, w, m, v: dict(centre=m)),
+        "the means are divided by N where n_k, the component's own count, was needed": dict(
+            em_step=lambda x, *args: (*_em(x, *args)[:2], x @ _em(x, *args)[0] / len(x),
+                                      _em(x, *args)[3])),
+        "the density is taken for r: each row is still to be divided by its sum": dict(
+            em_step=lambda x, w, m, v: (w * np.exp(-0.5 * (x[:, None] - m) ** 2 / v) / np.sqrt(
+                2 * np.pi * v), *_em(x, w, m, v)[1:])),
+        "standard deviations, where variances were asked for": dict(
+            em_step=lambda *args: (*_em(*args)[:3], np.sqrt(_em(*args)[3])))},
     hint="First r_nk = p(k | x_n) by Bayes' rule: each row adds up to 1. Then averages of x, each "
          "point counted r_nk times.",
     stronger="n_k = sum_n r_nk; weights n_k / N; means sum_n r_nk x_n / n_k; variances the same "
@@ -325,6 +356,9 @@ K_SAMPLE_BOUND = Exercise(
     variants={
         "the mean is outside the logarithm: that is the ELBO": dict(
             k_sample_bound=lambda logw: logw.mean(1)),
+        "divided by k - 1: the mean of k weights divides by k": dict(
+            k_sample_bound=lambda logw: _bound(logw) + np.log(
+                logw.shape[1] / (logw.shape[1] - 1))),
         "the largest weight only": dict(k_sample_bound=lambda logw: logw.max(1)),
         "the mean weight itself: its logarithm is missing": dict(
             k_sample_bound=lambda logw: np.exp(_bound(logw)))},
@@ -350,15 +384,28 @@ GAN_LOSSES = Exercise(
     variants={
         "that is the saturating loss: minus what the critic minimises": dict(
             generator_loss=lambda fake: -_softplus(fake).mean()),
+        "least squares, where the logarithm of a probability was needed": dict(
+            critic_loss=lambda real, fake: ((real - 1) ** 2).mean() + (fake ** 2).mean(),
+            generator_loss=lambda fake: ((fake - 1) ** 2).mean()),
+        "least squares, halved, where the logarithm of a probability was needed": dict(
+            critic_loss=lambda real, fake: (((real - 1) ** 2).mean() + (fake ** 2).mean()) / 2,
+            generator_loss=lambda fake: ((fake - 1) ** 2).mean() / 2),
+        "hinges, where softplus was needed": dict(
+            critic_loss=lambda real, fake: np.maximum(1 - real, 0).mean() + np.maximum(
+                1 + fake, 0).mean()),
         "the fake ones have no part in it": dict(
             critic_loss=lambda real, fake: _softplus(-real).mean()),
         "the real ones have no part in it": dict(
             critic_loss=lambda real, fake: _softplus(fake).mean()),
         "the logits themselves, without softplus: that is Wasserstein's": dict(
+            critic_loss=lambda real, fake: fake.mean() - real.mean(),
             generator_loss=lambda fake: -fake.mean())},
     hint="-ln sigmoid(l) = softplus(-l), and -ln(1 - sigmoid(l)) = softplus(l).",
     stronger="The critic wants real logits up and fake ones down: the mean of softplus(-real) plus "
-             "the mean of softplus(fake). The generator wants fake ones up: softplus(-fake).",
+             "the mean of softplus(fake).",
+    own={"generator_loss": ("The generator wants the critic to say \"real\": the critic's own term "
+                            "for real ones, on fake logits.",
+                            "-ln sigmoid(fake) = softplus(-fake), and its mean.")},
     solution=(objectives.logistic_critic, objectives.non_saturating_generator))
 
 
@@ -393,8 +440,12 @@ GRADIENT_PENALTY = Exercise(
         "slopes below 1 cost nothing: that is the one-sided penalty": dict(
             penalty=lambda slopes, weight: weight * (np.maximum(
                 np.sqrt((slopes * slopes).sum(1)) - 1, 0) ** 2).mean())},
-    hint="One length for each example; how far it is from 1, squared; the mean over examples.",
+    hint="Differentiate (|s| - 1)^2 by |s|, then |s| by s.",
     stronger="d|s|/ds = s / |s|, so the derivative is 2 weight (|s| - 1) s / |s| / B.",
+    own={"penalty": ("One length for each example; how far it is from 1, squared; the mean over "
+                     "examples.",
+                     "|s| = sqrt((slopes ** 2).sum(1)), one for each example; then weight times "
+                     "the mean of (|s| - 1)^2.")},
     solution=(objectives.squared_slopes, objectives.gradient_penalty))
 
 EXERCISES = [MADE_MASK, PIXEL_MASK, COUPLING, GAUSSIAN_KL, REPARAMETERISATION, ELBO, EM_STEP,

@@ -48,6 +48,9 @@ MOMENTUM = Exercise(
         "p climbs: the sign of the move is wrong": dict(
             step=lambda p, g, v, lr, momentum: (
                 p + lr * (momentum * v + g), momentum * v + g)),
+        "p looks ahead with momentum v + g once more: that is Nesterov's": dict(
+            step=lambda p, g, v, lr, momentum: (
+                p - lr * (g + momentum * (momentum * v + g)), momentum * v + g)),
         "v is an average, with 1 - momentum before g: that is Adam's m": dict(
             step=lambda p, g, v, lr, momentum: (p, momentum * v + (1 - momentum) * g))},
     hint="v is a memory of gradients that fades by the factor `momentum`. p moves against v.",
@@ -57,8 +60,9 @@ MOMENTUM = Exercise(
 
 # --- 23: Adam -------------------------------------------------------------------------------------
 
-def _adam(p, g, m, v, t, lr, b1, b2, eps):
-    m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
+def _adam(p, g, m, v, t, lr, b1, b2, eps, square=lambda g, m: g * g):
+    m = b1 * m + (1 - b1) * g
+    v = b2 * v + (1 - b2) * square(g, m)
     return p - lr * (m / (1 - b1 ** t)) / (np.sqrt(v / (1 - b2 ** t)) + eps), m, v
 
 
@@ -68,6 +72,11 @@ def _adam_variant(move):
         _, m, v = _adam(p, g, m, v, t, lr, b1, b2, eps)
         return p - move(m, v, t, lr, b1, b2, eps), m, v
     return dict(step=step)
+
+
+def _adam_square(square):
+    """step, with something else in the place of g^2: square(g, m)"""
+    return dict(step=lambda *args: _adam(*args, square=square))
 
 
 def _adam_case(name, steps, n, eps=1e-2, **more):
@@ -84,6 +93,12 @@ ADAM = Exercise(
     cases=[_adam_case("plain, one step", 1, 3), _adam_case("plain, three steps", 3, 4),
            _adam_case("a gradient of 0", 1, 3, eps=1e-8)],
     variants={
+        "v is made of m^2 where g^2 was needed": _adam_square(lambda g, m: m * m),
+        "v is made of g where g^2 was needed": _adam_square(lambda g, m: g),
+        "v is made of |g| where g^2 was needed": _adam_square(lambda g, m: abs(g)),
+        "the power is t + 1 where t was needed: t counts from 1": _adam_variant(
+            lambda m, v, t, lr, b1, b2, eps: lr * m / (1 - b1 ** (t + 1)) / (
+                np.sqrt(v / (1 - b2 ** (t + 1))) + eps)),
         "m and v are not corrected for having started at 0": _adam_variant(
             lambda m, v, t, lr, b1, b2, eps: lr * m / (np.sqrt(v) + eps)),
         "the corrections lack the power t": _adam_variant(
@@ -112,6 +127,16 @@ def _clip(grads, max_norm):
     return [g * (max_norm / norm if norm > max_norm else 1) for g in grads], float(norm)
 
 
+def _clip_by(norm):
+    """clip by another norm(grads), the one that is returned being right"""
+    return dict(clip=lambda grads, max_norm: (
+        [g * min(1, max_norm / norm(grads)) for g in grads], _clip(grads, max_norm)[1]))
+
+
+def _length(g):
+    return np.sqrt((g * g).sum())
+
+
 def _run_clip(answer, a, b, max_norm):
     clipped, norm = answer.clip([a.copy(), b.copy()], max_norm)
     first, second = clipped
@@ -130,6 +155,21 @@ CLIPPING = Exercise(
                       fault="gradients that are short enough must stay as they are"),
            Case("all zero", a=np.zeros(3), b=np.zeros((2, 2)), max_norm=1.0,
                 fault="wrong where every gradient is 0")],
+    variants={
+        "each array is clipped by its own length: one length of all together decides": dict(
+            clip=lambda grads, max_norm: (
+                [g * min(1, max_norm / _length(g)) for g in grads], _clip(grads, max_norm)[1])),
+        "each number is clipped by itself: one length of all together decides": dict(
+            clip=lambda grads, max_norm: (
+                [np.clip(g, -max_norm, max_norm) for g in grads], _clip(grads, max_norm)[1])),
+        "the arrays' lengths are added up: add up squares, and take the root at the end": _clip_by(
+            lambda grads: sum(map(_length, grads))),
+        "the squared length is taken for the length: its root is missing": _clip_by(
+            lambda grads: sum((g * g).sum() for g in grads)),
+        "the largest number is taken for the length": _clip_by(
+            lambda grads: max(abs(g).max() for g in grads)),
+        "max_norm is returned where the norm before clipping was needed": dict(
+            clip=lambda grads, max_norm: (_clip(grads, max_norm)[0], max_norm))},
     hint="One number, the length of all gradients laid end to end, decides for all of them.",
     stronger="norm = sqrt of the sum of all squares of all arrays. Where it is above max_norm, "
              "every array is multiplied by max_norm / norm; else nothing happens.",
