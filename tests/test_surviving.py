@@ -7,10 +7,12 @@ A checkpoint (fit's, or any file of save_arrays), here unless said otherwise:
   another model or run,   refused with one sentence, nothing changed (test_training.py)
     or an older version
   hostile                 a pickle is not run, a zip bomb or a huge shape is refused by what it
-                          declares, before anything is allocated; names of paths are only names
+                          declares, before anything is allocated; names of paths are only names;
+                          numbers that no run saves (t = -3, NaN, text) and pipes are refused
   disk full, unwritable   one sentence, the old file as it was (test_training.py); an unwritable
                           folder fails before the first step
-  two runs, one file      the run that finds the other's file stops and says so
+  two runs, one file      the run that finds the other's file stops and says so; of two tables in
+                          one folder the second does not start (test_compare.py)
 
 Readers of files (IDX, plain or gzip; text; .npz data; checkpoints), whatever the bytes: the
 content, or ValueError in one sentence; no other error, no hang, no more memory than sizes allow.
@@ -25,7 +27,8 @@ Runs
   Ctrl-C                  training: saved, and told how to go on (test_training.py); download: goes
                           on from the same byte (datasets/test_mnist.py); sampling: model, tape and
                           modes are as they were
-  out of memory           says what to lower;   no GPU: engine/test_backend.py
+  out of memory           says what to lower; a GPU that fails in mid-run: one sentence, and the
+                          last checkpoint is there; no GPU: engine/test_backend.py
   two threads             each records its own graph (engine/test_tensor.py)
   100,000 steps           memory grows by the history alone
   mpirun, one fails       all end (test_parallel.py)
@@ -36,6 +39,7 @@ import glob
 import gzip
 import io
 import json
+import linecache
 import math
 import os
 import pickle
@@ -60,17 +64,21 @@ from tinygen.datasets.batches import Endless
 from tinygen.datasets.binary import load_binary
 from tinygen.datasets.text import read_names
 from tinygen.engine import backend
+from tinygen.models.approximate.diffusion import Diffusion, cosine
 from tinygen.models.approximate.iwae import IWAE
 from tinygen.models.approximate.mixture import GaussianMixture
 from tinygen.models.approximate.ppca import PPCA
 from tinygen.models.approximate.vae import VAE
 from tinygen.models.approximate.vqvae import VQVAE
 from tinygen.models.implicit.gan import GAN
+from tinygen.models.tractable.causal import WaveNet
 from tinygen.models.tractable.coupling_flow import Coupling, alternating
 from tinygen.models.tractable.flow import Flow
 from tinygen.models.tractable.made import FVSBN, MADE, NADE
-from tinygen.models.tractable.pixelcnn import PixelCNN
-from tinygen.nn import Linear, mlp
+from tinygen.models.tractable.pixelcnn import GatedPixelCNN, PixelCNN
+from tinygen.models.tractable.recurrent import RecurrentLM
+from tinygen.models.tractable.transformer import Transformer
+from tinygen.nn import GRUCell, Linear, MLPDenoiser, mlp
 from tinygen.optim import Adam
 from tinygen.training import fit, load_arrays, save_arrays
 
@@ -313,9 +321,11 @@ def test_names_of_paths_are_only_names(tmp_path):
 
 
 @pytest.mark.parametrize("change", [
-    {"step": 7}, {"step": "3"}, {"step": None}, {"step": -1}, {"batches": []}, {"batches": None},
-    {"batches": {"seed": "x", "step": 0, "examples": 20, "batch_size": 4}}, {"random": "{}"},
-    {"random": 3}, {"random": "[]"}, {"goals": 3}, {"goals": []}], ids=str)
+    {"step": 7}, {"step": "3"}, {"step": None}, {"step": -1}, {"step": 3.0}, {"step": 10**400},
+    {"batches": []}, {"batches": None}, *({"batches": {"seed": 1, "step": 0, "examples": 20,
+                                                       "batch_size": 4, **wrong}} for wrong in (
+        {"seed": "x"}, {"seed": -1}, {"step": -1}, {"step": 1.5})), {"random": "{}"},
+    {"random": 3}, {"random": "[]"}, {"goals": 3}, {"goals": []}], ids=lambda v: str(v)[:60])
 def test_meta_that_does_not_fit_changes_nothing(change, tmp_path):
     path = tmp_path / "run.npz"
     tiny(path, 3)
@@ -323,6 +333,31 @@ def test_meta_that_does_not_fit_changes_nothing(change, tmp_path):
     save_arrays(path, arrays, {**meta, **change})
     with pytest.raises(ValueError, match="run.npz is the checkpoint of another run"):
         tiny(path, 5)
+
+
+@pytest.mark.parametrize("name, value", [
+    ("model/W", np.full((2, 1), np.nan)), ("model/W", np.full((2, 1), "a")),
+    ("model/W", np.ones((2, 1), complex)), ("model/W", np.ones((2, 1), bool)),
+    ("optimizer0/t", -3), ("optimizer0/t", 1.5), ("optimizer0/lr", -1.0),
+    ("optimizer0/lr", np.inf), ("optimizer0/m.0", np.full((2, 1), np.inf)),
+    ("loss/loss", np.ones((3, 2))), ("loss/loss", np.array(["1", "2", "3"]))],
+    ids=lambda v: v if isinstance(v, str) else "")
+def test_numbers_that_no_run_saves_change_nothing(name, value, tmp_path):
+    path = tmp_path / "run.npz"
+    tiny(path, 3)
+    arrays, meta = load_arrays(path)
+    save_arrays(path, {**arrays, name: np.asarray(value)}, meta)
+    with pytest.raises(ValueError, match="run.npz is the checkpoint of another run") as error:
+        tiny(path, 5)
+    assert len(str(error.value)) < 300
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
+def test_a_pipe_or_a_device_is_no_checkpoint(tmp_path):
+    os.mkfifo(tmp_path / "run.npz")
+    for path in (tmp_path / "run.npz", "/dev/zero"):
+        with pytest.raises(ValueError, match="no regular file"):
+            tiny(path, 5)
 
 
 @pytest.mark.parametrize("number", [0, 2, "1", None])
@@ -495,24 +530,51 @@ def test_batches_of_one_and_of_none(name):
     assert tg.to_numpy(model.sample(0)).shape == (0, 16)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_ctrl_c_in_sampling_leaves_the_model_as_it_was(name, monkeypatch):
-    model, calls = MODELS[name]().train(), []
-    before = model.state_dict()
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        for draw in (backend.normal, backend.uniform):
-            def interrupted(*args, draw=draw, **settings):
-                calls.append(draw)
-                raise KeyboardInterrupt
-            for module in [m for m in sys.modules.values()
-                           if getattr(m, "__name__", "").startswith("tinygen")]:
-                for key in [k for k, v in vars(module).items() if v is draw]:
-                    patch.setattr(module, key, interrupted)
-        model.sample(3)
-    assert calls and all(m.training for m in model.modules())
+SEQUENCES = {
+    "Transformer": lambda: Transformer(3, 16, 1, 2, 8), "WaveNet": lambda: WaveNet(3, 16, 2, 8),
+    "GRU": lambda: RecurrentLM(3, GRUCell, 8, 8),
+    "gated PixelCNN": lambda: GatedPixelCNN((4, 4), channels=4, layers=2, kernels=(3, 3)),
+    "diffusion": lambda: Diffusion(MLPDenoiser(16, (8,)), 16, cosine(4))}
+
+
+def draws(model):
+    return model.sample(3, 16) if isinstance(model, RecurrentLM) else model.sample(3)
+
+
+@pytest.mark.parametrize("name", {**MODELS, **SEQUENCES})
+@pytest.mark.parametrize("when", [0.0, 0.5, 0.99])
+def test_ctrl_c_in_sampling_leaves_the_model_as_it_was(name, when):
+    """Early, half-way, and near its end, counted in lines of the package that ran; but not on the
+    way into or out of a `with`, where Python itself does not promise to undo anything."""
+    model, lines = {**MODELS, **SEQUENCES}[name]().train(), []
+    before, package = model.state_dict(), str(ROOT / "tinygen")
+
+    def traced(stop):
+        def trace(frame, event, _):
+            code, line = frame.f_code, linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+            inside = code.co_filename.startswith(package)
+            if not inside or code.co_name in ("__enter__", "__exit__"):
+                return None
+            if event == "line" and not line.lstrip().startswith("with "):
+                lines.append(line)
+                if len(lines) == stop:
+                    raise KeyboardInterrupt
+            return trace
+        lines.clear()
+        tg.seed(0)
+        sys.settrace(trace)
+        try:
+            draws(model)
+        finally:
+            sys.settrace(None)
+    draws(model)
+    traced(None)                # the second time: what the first one keeps for later is there now
+    with pytest.raises(KeyboardInterrupt):
+        traced(1 + int(when * len(lines)))
+    assert all(m.training for m in model.modules())
     assert (tg.tensor([1.0], requires_grad=True) * 2.0).requires_grad     # the tape is on again
     assert all(np.array_equal(v, before[k]) for k, v in model.state_dict().items())
-    assert tg.to_numpy(model.sample(3)).shape == (3, 16)
+    assert len(draws(model)) == 3
 
 
 @pytest.mark.host_only(reason="asks Linux for the host's memory")
@@ -526,6 +588,19 @@ def test_memory_stays_flat():
     tiny(None, steps, every=steps, report=lambda step, *_: found.update({step: resident()})
          if step in (steps // 5, steps) else None)
     assert found[steps] - found[steps // 5] < 2**20 + 50 * steps
+
+
+def test_a_gpu_that_fails_is_one_sentence(monkeypatch):
+    class Failed(RuntimeError):
+        """As CuPy's CUDARuntimeError is one"""
+    monkeypatch.setattr("tinygen.training.device_errors", lambda: (Failed,))
+
+    def loss(x):
+        raise Failed("cudaErrorIllegalAddress: an illegal memory access was encountered")
+    with pytest.raises(RuntimeError, match=r"fit: the GPU failed at step 1 \(cudaErrorIllegalAdd.*"
+                                           "same command again: it goes on from its last check"):
+        fit(Linear(2, 1), Endless(np.ones((20, 2), "float32"), 4, np.random.default_rng(0)), 3,
+            [("loss", loss, Adam(Linear(2, 1).parameters()))])
 
 
 def test_out_of_memory_says_what_to_lower():

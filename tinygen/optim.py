@@ -80,9 +80,12 @@ class Optimizer:
         if wrong:
             raise ValueError(f"load_state_dict: not the state of this {type(self).__name__}: "
                              f"{', '.join(wrong)} missing, unexpected or of another shape")
-        self.t = int(state["t"])
+        t, lr = int(state["t"]), float(state.get("lr", 0))
+        if t < 0 or not 0 <= lr < math.inf:
+            raise ValueError(f"load_state_dict: t is {t}, lr {lr}; needs both to be at least 0")
+        self.t = t
         if "lr" in state:
-            self.lr = float(state["lr"])
+            self.lr = lr
         for i, arrays in enumerate(self.state):
             for slot, a in zip(self.slots, arrays):
                 a[...] = xp.asarray(state[f"{slot}.{i}"])

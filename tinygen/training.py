@@ -20,7 +20,7 @@ from contextlib import contextmanager, nullcontext, suppress
 import numpy
 
 from .datasets.files import read_npz
-from .engine.backend import random_state, set_random_state, xp
+from .engine.backend import device_errors, random_state, set_random_state, xp
 from .optim import clip_grad_norm
 from .parallel import team
 
@@ -102,6 +102,10 @@ class _Run:
                 f"fit: out of memory at step {self.step + 1}, with {examples} examples a batch "
                 f"({error}); lower the batch size or the model's width, or compute parts again "
                 "with tg.checkpoint") from error
+        except device_errors() as error:
+            raise RuntimeError(
+                f"fit: the GPU failed at step {self.step + 1} ({error}); look at nvidia-smi, then "
+                "run the same command again: it goes on from its last checkpoint") from error
         for name, value in losses.items():
             self.losses[name].append(value)
         self.step += 1
@@ -145,10 +149,11 @@ class _Run:
         self.model.load_state_dict(part("model/"))
         for i, (_, _, optimizer) in enumerate(self.goals):
             optimizer.load_state_dict(part(f"optimizer{i}/"))
-        self.losses = {name: values.tolist() for name, values in part("loss/").items()}
         self.step = meta["step"]
-        if {len(values) for values in self.losses.values()} - {self.step}:
-            raise ValueError(f"its losses are not those of {self.step} steps")
+        if type(self.step) is not int or any(
+                values.shape != (self.step,) for values in part("loss/").values()):
+            raise ValueError("it does not hold one loss for each of its steps")
+        self.losses = {name: values.tolist() for name, values in part("loss/").items()}
         self.batches.load_state(meta["batches"])
         set_random_state(meta["random"])
 
@@ -168,11 +173,21 @@ class _Run:
         self.written = _which_file(path)
         saved, before = load_arrays(path), self.state()
         try:
+            _check_numbers(saved[0], before[0])
             self.set_state(*saved)
         except Exception as error:                  # a stranger's file may lack or hold anything
             self.set_state(*before)
             raise ValueError(f"{path} is the checkpoint of another run ({error}); delete it, or "
                              "name another file") from None
+
+
+def _check_numbers(arrays, own):
+    """That saved arrays hold what a run saves: numbers of the same kind, all of them finite."""
+    for name, a in arrays.items():
+        if name in own and a.dtype.kind != own[name].dtype.kind:
+            raise ValueError(f"{name} holds {a.dtype}, not {own[name].dtype}")
+        if a.dtype.kind == "f" and not numpy.isfinite(a).all():
+            raise ValueError(f"{name} is not finite")
 
 
 # --- files ----------------------------------------------------------------------------------------

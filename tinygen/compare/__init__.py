@@ -17,11 +17,12 @@ import time
 from pathlib import Path
 
 from ..commands import one_sentence
+from ..datasets.files import alone
 from . import report
 from .contenders import CONTENDERS
 from .runner import Cell, finished, run_all
 
-BUDGET, SEEDS = 10.0, 3
+BUDGET, SEEDS, MOST_SEEDS = 10.0, 3, 1000
 OFFLINE = ("glyphs", "mixture2d", "words")      # the default: MNIST may have to be downloaded
 
 
@@ -33,15 +34,25 @@ def compare(worlds=OFFLINE, models=None, seeds=SEEDS, seconds=BUDGET, steps=None
 
     The table is written also when it is interrupted, of what is finished until then."""
     cells = plan(worlds, models, seeds, seconds, steps, quick, out)
-    jobs = jobs or os.cpu_count() or 1
+    jobs = (os.cpu_count() or 1) if jobs is None else jobs
+    if jobs < 1:
+        raise ValueError(f"compare: {jobs} jobs; needs at least one process at a time")
     limit = 3600 if steps else 300 + 20 * seconds
-    Path(out).mkdir(parents=True, exist_ok=True)
     try:
-        results = run_all(cells, jobs, limit, progress)
-    except KeyboardInterrupt:
-        write(finished(cells), out, command)
-        raise KeyboardInterrupt(f"stopped; the same command goes on from {out}") from None
-    return write(results, out, command)
+        Path(out).mkdir(parents=True, exist_ok=True)
+        with alone(out, wait=False):
+            try:
+                results = run_all(cells, jobs, limit, progress)
+            except KeyboardInterrupt:
+                write(finished(cells), out, command)
+                raise KeyboardInterrupt(f"stopped; the same command goes on from {out}") from None
+            return write(results, out, command)
+    except BlockingIOError:
+        raise BlockingIOError(f"compare: another run is filling {out}; wait for it, or give this "
+                              "one another --out") from None
+    except OSError as error:
+        raise OSError(f"compare: cannot write below {out} ({error.strerror or error}); what is "
+                      "finished there stays: free some space, or give another --out") from error
 
 
 def plan(worlds, models, seeds, seconds, steps, quick, out):
@@ -53,9 +64,10 @@ def plan(worlds, models, seeds, seconds, steps, quick, out):
                 raise ValueError(f"compare: no {what} {name!r}; choose from "
                                  f"{', '.join(sorted(offered))}")
     seeds = range(seeds) if isinstance(seeds, int) else seeds
-    if len(seeds) < 1 or (steps is None and not seconds > 0) or (steps is not None and steps < 1):
-        raise ValueError(f"compare: {len(seeds)} seeds, {seconds} seconds, {steps} steps; needs at "
-                         "least one seed and a budget above 0")
+    ample = seconds > 0 if steps is None else steps >= 1
+    if not ample or not 1 <= len(seeds) <= MOST_SEEDS:
+        raise ValueError(f"compare: {len(seeds)} seeds, {seconds} seconds, {steps} steps; needs 1 "
+                         f"to {MOST_SEEDS} seeds and a budget above 0")
     settings = budget(seconds, steps, quick)
     return [Cell(world, model, seed, settings, out) for seed in seeds for world in worlds
             for model in CONTENDERS[world] if not models or model in models]

@@ -75,9 +75,11 @@ class Endless:
         own = self.state()
         if set(state) != set(own):
             raise ValueError(f"load_state: keys {sorted(state)}; needed {sorted(own)}")
+        if any(not isinstance(n, (int, np.integer)) or n < 0 for n in state.values()):
+            raise ValueError(f"load_state: {state}; needed whole numbers of at least 0")
         for key in ("examples", "batch_size"):
-            if int(state[key]) != own[key]:
-                raise ValueError(f"load_state: saved with {key} {int(state[key])}, here it is "
+            if state[key] != own[key]:
+                raise ValueError(f"load_state: saved with {key} {state[key]}, here it is "
                                  f"{own[key]}; resume on the same data and batch size")
         self.seed, self.step, self.order_of = int(state["seed"]), int(state["step"]), -1
 

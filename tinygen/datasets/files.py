@@ -10,6 +10,7 @@ import io
 import math
 import os
 from pathlib import Path
+import stat
 import urllib.error
 import urllib.request
 import zipfile
@@ -52,11 +53,19 @@ def find(names, folders):
     return next((path for path in paths if os.path.isfile(path)), None)
 
 
+def size_of(path):
+    """Bytes of a regular file; a pipe or a device, which may never end, is a ValueError."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{path}: no regular file; put a file of data there")
+    return status.st_size
+
+
 def read_bounded(path, most):
     """The bytes of a plain or gzip file, unpacked; ValueError if broken or more than `most`."""
     too_big = ValueError(f"{path}: holds more than the {most:,} bytes allowed; put the right file "
                          "there, or delete it")
-    if os.path.getsize(path) > most + SLACK:
+    if size_of(path) > most + SLACK:
         raise too_big
     try:
         with open(path, "rb") as raw:
@@ -77,7 +86,7 @@ def read_npz(path, most):
 
     A broken file raises ValueError, or whatever zipfile and NumPy make of it.
     """
-    size, arrays = os.path.getsize(path), {}
+    size, arrays = size_of(path), {}
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         declared = sum(member.file_size for member in members)
@@ -121,7 +130,7 @@ def download(name, folder, mirrors, most, accept, report=None):
     path = Path(folder) / name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(path.parent):
+        with alone(path.parent):
             if not path.is_file():  # another process may have fetched it while we waited
                 part = path.with_name(name + ".part")
                 _first_good([mirror + name for mirror in mirrors], part, most, accept, report)
@@ -133,13 +142,18 @@ def download(name, folder, mirrors, most, accept, report=None):
 
 
 @contextlib.contextmanager
-def _alone(folder):
-    """Hold the folder's lock, so that processes started together download once."""
+def alone(folder, wait=True):
+    """Hold the folder's lock: of processes that start together, one works in it at a time.  The
+    others wait, or get BlockingIOError."""
     handle = os.open(folder, os.O_RDONLY) if fcntl else None
     try:
-        with contextlib.suppress(OSError):  # some network drives cannot lock: go on without
+        try:
             if fcntl:
-                fcntl.flock(handle, fcntl.LOCK_EX)
+                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise
+        except OSError:  # some network drives cannot lock: go on without
+            pass
         yield
     finally:
         if fcntl:

@@ -90,6 +90,11 @@ def to_numpy(x):
     return x.get() if hasattr(x, "get") else numpy.asarray(x)
 
 
+def device_errors():
+    """The exceptions of a GPU that fails in mid-run; none on NumPy."""
+    return (xp.cuda.runtime.CUDARuntimeError,) if xp.__name__ == "cupy" else ()
+
+
 def scatter_add(out, index, values):
     """out[index] += values, adding up where `index` names an element more than once."""
     if not _repeats(index):

@@ -4,6 +4,8 @@ A parameter is a Tensor attribute that requires a gradient; a buffer is one that
 averages: saved, not trained). Lists, tuples and dicts of Tensors and Modules are walked too. A
 Tensor that was computed from others (by a primitive) is neither.
 """
+import numpy
+
 from ..engine.backend import to_numpy, xp
 from ..engine.elementwise import gelu, leaky_relu, relu, sigmoid, silu, softplus, tanh
 from ..engine.fused import dropout
@@ -61,6 +63,8 @@ class Module:
         wrong += [f"{k} is unexpected" for k in state if k not in own]
         wrong += [f"{k} has shape {state[k].shape}, needed {x.shape}"
                   for k, x in own.items() if k in state and state[k].shape != x.shape]
+        wrong += [f"{k} holds {state[k].dtype}, needed {x.dtype}" for k, x in own.items()
+                  if k in state and not numpy.can_cast(state[k].dtype, x.dtype, "same_kind")]
         if wrong:
             raise ValueError(f"load_state_dict: not the state of this {type(self).__name__}: "
                              + "; ".join(wrong))
