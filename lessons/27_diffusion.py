@@ -103,5 +103,5 @@ found, share = modes_found(world, drawn["T steps"])
 assert below[0] > -3 * below[1], "the bound is above ln p: no bound"
 if not (args.quick or args.steps):
     assert below[0] < 0.35 and found == world.K and share > 0.9
-# What we left out: pictures (the U-Net of nn/unet.py), labels and guidance, flow matching: all in
-# models/approximate/diffusion.py. Exercises: ex28_gaussian_kl, ex29_reparameterisation.
+# What we left out, all in models/approximate: pictures (the U-Net of nn/unet.py), labels and
+# guidance (diffusion.py), flow_matching.py. Exercises: ex28_gaussian_kl, ex29_reparameterisation.
