@@ -99,22 +99,20 @@ if world:
           + f"; among true ones {len(world.modes_found(test[:n]))}")
 
 # %% The picture
-fig, axes = plotting.figure(2, 4, (15, 7.4))
-with tg.no_grad():
-    again = tg.sigmoid(vae.decode(z[:32]).logits).numpy()
-pairs = np.stack([test[:32].reshape(32, D), again], 1).reshape(64, D)
+fig, axes = plotting.figure(2, 5, (18.5, 7.4))
+
+
+def decode(codes, model=vae):
+    with tg.no_grad():
+        return tg.sigmoid(model.decode(codes).logits).numpy()
+
+
+pairs = np.stack([test[:32].reshape(32, D), decode(z[:32])], 1).reshape(64, D)
 plotting.images(axes[0, 0], pairs, (side, side), title="x, and decoded from E[z | x] (in pairs)")
 plotting.images(axes[0, 1], drawn["VAE"][:64], (side, side), title="VAE: drawn from N(0, I)")
 plotting.images(axes[0, 2], drawn["autoencoder"][:64], (side, side),
                 title="autoencoder: decoded from N(0, I)")
 most = np.argsort(-evaluation.latent_variances(vae, test))
-
-
-def decode(codes):
-    with tg.no_grad():
-        return tg.sigmoid(vae.decode(codes).logits).numpy()
-
-
 plotting.traversal(axes[0, 3], decode, z[0], (side, side), most[:8], title="one z_i moved, -3 to 3")
 plotting.curve(axes[1, 0], histories["-elbo"], "-ELBO (KL at full weight from a quarter on)")
 if world:
@@ -129,6 +127,10 @@ axes[1, 1].set(xticks=range(0, Z, 3), xlabel="latent, sorted", ylabel="Var_x E[z
                title=f"{active} active units")
 with tg.no_grad():
     z_plain = plain.encode(test).numpy()
+plotting.interpolation(axes[0, 4], decode, z[:8], z[8:16], (side, side),
+                       title="VAE: from the z of one x to that of another")
+plotting.interpolation(axes[1, 4], lambda codes: decode(codes, plain), z_plain[:8], z_plain[8:16],
+                       (side, side), title="autoencoder: the same way")
 for ax, codes, title in ((axes[1, 2], z, "VAE"), (axes[1, 3], z_plain, "autoencoder")):
     i, j = np.argsort(-codes.var(0))[:2]
     dots = ax.scatter(*codes[:, [i, j]].T, c=test_digits, s=4, cmap="tab10", vmin=-.5, vmax=9.5)
