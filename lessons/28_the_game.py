@@ -121,7 +121,7 @@ for step, D in drawn.items():
     ax.plot(line, np.where(likely, D, np.nan), label=f"D after {step} steps")
 ax.plot(line, np.where(likely, best_D, np.nan), "k--", linewidth=1, label="D* = p / (p + q)")
 ax.set(title="a critic alone, p_theta = N(0, 2^2)", xlabel="x", ylabel="D(x)", ylim=(-.02, 1.02))
-axes[0, 1].plot(shifts, exact, "k--", label="exact")
+axes[0, 1].plot(shifts, exact, "k+", markersize=16, label="exact")
 axes[0, 1].plot(shifts, measured, "o", color="#3c8d5a", label="ln 2 - loss / 2")
 axes[0, 1].axhline(np.log(2), color="#999999", label="ln 2: no overlap")
 axes[0, 1].set(title="what the critic measures", xlabel="m", ylabel="JS(N(0,1), N(m,1)), nats")

@@ -1,5 +1,6 @@
 """The pieces of the GAN experiments that a wrong number would come from."""
 import math
+import re
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from tinygen.engine.backend import to_numpy
 from tinygen.models.implicit.architectures import leaky
 from tinygen.models.implicit.gan import GAN
 from tinygen.nn import mlp
-from tinygen.reproduce.gans import (CodeGAN, beyond, code_generator, flipped, judge, likelier,
-                                    modes_missing, over_seeds, players, points, stack)
+from tinygen.reproduce.gans import (CodeGAN, beside_fresh, beyond, code_generator, flipped,
+                                    glyph_classifier, in_features, judge, likelier, modes_missing,
+                                    over_seeds, players, points, stack)
 from tinygen.reproduce.protocol import Run
 
 
@@ -54,6 +56,33 @@ def test_true_samples_pass_the_judge_and_collapsed_ones_do_not():
     assert nats < 2 and 0.95 < share < 1.05
     alike = world.sample(2000, rng)[:1].repeat(2000, axis=0)
     assert judge(world, alike, world.sample(2000, rng))[1] < 0.01
+
+
+def test_beside_fresh_glyphs_true_samples_are_as_far_and_inverted_ones_are_told(capsys):
+    world, rng = Glyphs(), np.random.default_rng(0)
+    real = world.sample(300, rng)
+
+    def numbers(y):
+        beside_fresh(world, y, real, np.random.default_rng(1))
+        line = capsys.readouterr().out
+        assert "pixels off the nearest of 300 fresh glyphs (training repeats none): " in line
+        return [float(a) for a in re.findall(r"(?:samples|glyphs|p =) ([\d.]+)", line)]
+    own, other, p = numbers(world.sample(300, rng))
+    assert abs(own - other) < 2 and p > 0.05
+    own, other, p = numbers(1 - real)
+    assert own > 100 and p < 0.05
+
+
+def test_features_hold_samples_beside_a_floor(capsys):
+    world, rng = Glyphs(), np.random.default_rng(0)
+    classifier = glyph_classifier(world, Run("made-up", 0, True, "nowhere"))
+    real, other = world.sample(100, rng), world.sample(100, rng)
+    in_features(classifier, real, other, 1 - real)
+    (name, *floor), (names, *found) = (
+        re.match(r"(.*): frechet (\S+), precision (\S+), recall (\S+)", line).groups()
+        for line in capsys.readouterr().out.splitlines())
+    assert (name, names) == ("real against real", "real against samples")
+    assert float(found[0]) > 5 * float(floor[0]) and float(found[2]) < float(floor[2]) - 0.5
 
 
 def test_each_player_has_its_own_rate():
