@@ -1,5 +1,6 @@
 """n processes under mpirun learn what one learns from batches n times as large."""
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import tinygen as tg
+from tinygen.datasets import batches as batch_module
 from tinygen.datasets.batches import Endless
 from tinygen.engine import backend
 from tinygen.models.approximate.vae import VAE
@@ -91,6 +93,32 @@ def test_n_processes_are_one_with_n_times_the_batch(name, n, clip, steps, tolera
     assert load_arrays(tmp_path / "run.npz")[1] == load_arrays(tmp_path / "one.npz")[1]
 
 
+def lesson(path, times):
+    """Lesson 24 as it stands, its batches `times` as large: what its VAE has learned."""
+    class Larger(Endless):
+        def __init__(self, x, batch_size, rng, *more, **settings):
+            super().__init__(x, times * batch_size, rng, *more, **settings)
+    sys.argv = ["24_vae.py", "--quick", "--steps", "10", "--out", str(path)]
+    batch_module.Endless = Larger
+    try:
+        return runpy.run_path(str(ROOT / "lessons" / "24_vae.py"))["vae"].state_dict()
+    finally:
+        batch_module.Endless = Endless
+
+
+@on_the_host
+def test_lesson_24_under_mpirun_is_one_process_with_twice_the_batch(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [])
+    done = under_mpirun(2, f"rank = os.environ['OMPI_COMM_WORLD_RANK']\n"
+                           f"out = lesson({str(tmp_path)!r} + f'/{{rank}}', 1)\n"
+                           f"save_arrays({str(tmp_path)!r} + f'/{{rank}}.npz', out, {{}})")
+    assert done.returncode == 0, done.stderr
+    one = lesson(tmp_path / "one", 2)
+    for rank in range(2):
+        many = load_arrays(tmp_path / f"{rank}.npz")[0]
+        assert all(np.allclose(v, many[k], rtol=1e-3, atol=1e-4) for k, v in one.items())
+
+
 @on_the_host
 def test_a_run_of_two_goes_on_alone_and_the_other_way_round(tmp_path):
     path = tmp_path / "run.npz"
@@ -129,12 +157,16 @@ def test_a_gradient_that_no_process_has_stays_none():
     class Doubled(Team):
         def __init__(self):
             self.size, self.nccl, self.in_place, self.world = 2, None, None, self
+            self.calls = 0
 
         def Allreduce(self, _, flat):
+            self.calls += 1
             flat *= 3                               # the other has twice what we have
     a, b = Linear(2, 3), Linear(3, 1)
     a.W.grad, b.b.grad = tg.xp.ones((2, 3), "float32"), tg.xp.ones(1, "float32")
-    assert Doubled().average([*a.parameters(), *b.parameters()], 4.0) == 6.0
+    team = Doubled()
+    assert team.average([*a.parameters(), *b.parameters()], 4.0) == 6.0
+    assert team.calls == 1, "one call a step"
     assert a.b.grad is None and b.W.grad is None
     assert (a.W.grad == 1.5).all() and a.W.grad.shape == (2, 3) and (b.b.grad == 1.5).all()
 

@@ -227,9 +227,8 @@ def group_normed(rng):
 
 
 def looked_up(rng):
-    return [values(rng, [int(rng.integers(1, 5)), int(rng.integers(1, 4))]),
-            rng.integers(0, 1, sizes(rng)) if rng.random() < 0.2 else
-            np.zeros(sizes(rng), "int64")], {}
+    rows = int(rng.integers(1, 5))
+    return [values(rng, [rows, int(rng.integers(1, 4))]), rng.integers(0, rows, sizes(rng))], {}
 
 
 def labelled(rng):
