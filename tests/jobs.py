@@ -15,6 +15,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 ROOT = Path(__file__).parents[1]
+# Every address is refused, by a proxy that is not there: what runs here runs offline.
+NO_NETWORK = {"no_proxy": ""} | {f"{kind}_proxy": "http://127.0.0.1:9" for kind in (
+    "http", "https", "all")}
 
 
 class Jobs:
@@ -37,7 +40,7 @@ class Jobs:
         command = [sys.executable, *(a.replace("{out}", str(out / "made")) for a in arguments)]
         with open(out / "stdout", "w") as stdout, open(out / "stderr", "w") as stderr:
             process = subprocess.Popen(command, cwd=ROOT, stdout=stdout, stderr=stderr,
-                                       env=os.environ | {"PYTHONPATH": str(ROOT)})
+                                       env=os.environ | NO_NETWORK | {"PYTHONPATH": str(ROOT)})
         return SimpleNamespace(process=process, out=out)
 
     def result(self, name):

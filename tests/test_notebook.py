@@ -15,23 +15,13 @@ def test_a_lesson_is_a_valid_notebook(lesson):
     made = json.loads(json.dumps(notebook.notebook(source)))
     assert made["nbformat"] == 4 and len({c["id"] for c in made["cells"]}) == len(made["cells"])
     assert {c["cell_type"] for c in made["cells"]} == {"markdown", "code"}
-    code = "\n".join("".join(c["source"]) for c in made["cells"] if c["cell_type"] == "code")
-    compile(code, lesson.name, "exec")
+    cells = ["".join(c["source"]) for c in made["cells"] if c["cell_type"] == "code"]
+    for cell in cells:
+        compile(cell, lesson.name, "exec")      # whole by itself; lessons/ runs them in order
+    code = "\n".join(cells)
     kept = [line for line in code.splitlines() if line.strip()]
     assert kept == [line for line in source.split('"""', 2)[2].splitlines()
                     if line.strip() and not line.startswith("# %%")]
-
-
-def test_cells_run_in_order(tmp_path, monkeypatch, capsys):
-    """As a notebook server does it: every cell in turn, in one namespace."""
-    lesson = next(p for p in LESSONS if p.stem.startswith("07"))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["notebook"])
-    names = {"__name__": "__main__"}
-    for cell in notebook.notebook(lesson.read_text(encoding="utf-8"))["cells"]:
-        if cell["cell_type"] == "code":
-            exec("".join(cell["source"]), names)
-    assert "derivative 3" in capsys.readouterr().out and list(tmp_path.glob("out/*.png"))
 
 
 def test_the_command_writes_once(tmp_path, monkeypatch, capsys):

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import tinygen as tg
+from jobs import NO_NETWORK
 from tinygen import plotting
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +35,7 @@ def words(line):
 
 
 QUICK_RUNS = [pytest.param(lesson, id=lesson.stem, marks=pytest.mark.job(
-    str(lesson), "--quick", "--out", "{out}")) for lesson in LESSONS]
+    "tests/cells.py", str(lesson), "--quick", "--out", "{out}")) for lesson in LESSONS]
 
 
 @pytest.mark.parametrize("lesson", QUICK_RUNS)
@@ -106,12 +107,10 @@ class TestFlags:
 
 
 def test_the_tour_without_mnist_says_where_to_put_it(tmp_path):
-    """No network: every address is refused by a proxy that is not there."""
-    proxy = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy")}
     shutil.copytree(ROOT / "tinygen", tmp_path / "tinygen")     # its data/ is tmp_path's, and empty
     (tmp_path / "data").mkdir()
     done = run(LESSONS[0], "--quick", "--data", "mnist", "--out", str(tmp_path),
-               PYTHONPATH=str(tmp_path), TINYGEN_DATA=str(tmp_path), **proxy)
+               PYTHONPATH=str(tmp_path), TINYGEN_DATA=str(tmp_path), **NO_NETWORK)
     assert done.returncode == 2 and "train-images-idx3-ubyte" in done.stderr
     assert "Traceback" not in done.stderr
 
