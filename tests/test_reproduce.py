@@ -9,7 +9,7 @@ import pytest
 
 import tinygen as tg
 from tinygen import reproduce
-from tinygen.datasets.known import NoisyTemplates
+from tinygen.datasets.known import Glyphs, NoisyTemplates
 from tinygen.distributions import Normal
 from tinygen.engine.backend import xp
 from tinygen.evaluation import mean_and_error
@@ -17,6 +17,7 @@ from tinygen.models.approximate.diffusion import Diffusion, straight
 from tinygen.models.approximate.mixture import GaussianMixture
 from tinygen.models.tractable.flow import gaussian
 from tinygen.nn import Module
+from tinygen.reproduce.diffusion import judged
 from tinygen.reproduce.flows import ClassGaussians, logit_mnist
 from tinygen.reproduce.latent import probes
 from tinygen.reproduce.protocol import Experiment, above_floor
@@ -157,6 +158,17 @@ def test_probes_stand_beside_what_bayes_reads():
         share = (by_hand(world, x, name) == y[name]).mean()
         assert row.startswith(name) and bayes == pytest.approx(100 * share)
         assert from_z <= 100 * np.bincount(y[name]).max() / 200 < from_pixels < bayes + 5
+
+
+def test_samples_are_judged_by_the_worlds_posterior():
+    """Clean templates are all found, and read without mistake; under other labels none is."""
+    world = Glyphs()
+    x, digits = world.templates[::27], world.factors["digit"][::27]     # 0, 0, 1, 1, ... 9
+    name, nats, found, read = judged(world, "clean", x, digits)
+    assert (name, found, read) == ("clean", 20, 100)
+    assert nats == pytest.approx(math.log(540) - 256 * math.log(0.98), abs=0.01)
+    assert judged(world, "", x, (digits + 1) % 10)[3] == 0
+    assert judged(world, "", x[:4], np.array([0, 0, 0, 9]))[3] == 50
 
 
 @pytest.mark.once

@@ -4,14 +4,15 @@ import math
 import numpy as np
 
 from ..datasets.batches import Endless
-from ..datasets.known import Mixture2D
-from ..engine.backend import to_numpy
-from ..evaluation import mean_and_error
-from ..models.approximate.diffusion import Diffusion, straight
-from ..nn import MLPDenoiser
+from ..datasets.known import Glyphs, Mixture2D
+from ..engine.backend import to_numpy, xp
+from ..evaluation import bits_per_dim, mean_and_error, table
+from ..models.approximate.diffusion import Diffusion, DiscreteDiffusion, straight
+from ..nn import ImageDenoiser, MLPDenoiser
 from ..optim import EMA, Adam, cosine
 from ..samples import modes_found
 from ..training import Progress
+from .latent import fresh
 from .protocol import above_floor, experiment
 
 BELOW = "nats below the exact log-likelihood"
@@ -63,3 +64,54 @@ def diffusion_on_two_moons(run):
 def diffusion_on_the_grid(run):
     """As ring-diffusion, on the grid of 25 (s = .05) with log-SNR from 10.5 (noise of .3 s)."""
     return on_the_plane(run, "grid", first=10.5)
+
+
+# --- pictures -------------------------------------------------------------------------------------
+
+@experiment("glyphs-diffusion", published=20.0, word="at most", unit="nats above the floor")
+def unet_on_glyphs(run):
+    """Diffusion of 400 steps on Glyphs(16), v-prediction by a U-Net of 16, 32 and 32 channels at
+    sides 16, 8 and 4, told the digit of 7 examples in 10, pixels 0 and 1 at -1 and 1, log-SNR from
+    1.5 to -6 on a straight line; 4000 steps of Adam on fresh batches of 32, one t each, 4e-3
+    falling to 0 along a cosine; the weights' averages (.99). The number is -ELBO of P(x), of whole
+    pixels and told no digit, less -ln p_data of the same 2000 glyphs, by 10 random terms of each.
+    Samples are ancestral, by 50 of the 400 steps, and told digits: with guidance 0 not heard."""
+    world, steps, n = Glyphs(), 4000, 20 if run.quick else 200
+    schedule, sampled = straight(400, 1.5, -6.0), 4 if run.quick else 50
+    model = DiscreteDiffusion(ImageDenoiser(16, (16, 32, 32), 10), world.D, schedule, classes=10,
+                              drop=0.3)
+    test = world.sample(40 if run.quick else 2000, np.random.default_rng([run.seed, 1]))
+    ema = EMA(Adam(model.parameters(), cosine(4e-3, steps, warmup=30)), 0.99)
+
+    def elbo(x):
+        return model.elbo(x, draws=10)
+
+    def rough():
+        with ema.averaged():
+            return -mean_and_error(elbo, test[:200])[0]
+    batches = fresh(world, run.rng, world.factors["digit"], batch_size=8 if run.quick else 32)
+    run.fit(model, batches, steps, [("-elbo", lambda batch: model.loss(*batch), ema)], rough,
+            every=steps // 4)
+    with ema.averaged():
+        result, error = above_floor(world, elbo, test)
+    nats = result - world.log_prob(test).mean()
+    print(f"-ELBO {nats:.2f} nats = {bits_per_dim(nats, world.D):.4f} bits/dim, {result:.2f} ± "
+          f"{error:.2f} nats above the floor")
+    x, true = world.sample(n, np.random.default_rng(run.seed), return_factors=True)
+    rows = [judged(world, "true samples", x, true["digit"])]
+    for guidance in (0, 1, 3):
+        digits = np.arange(n) % 10
+        with ema.averaged():
+            x = model.sample(n, xp.asarray(digits), sampled, guidance=guidance,
+                             report=Progress("sampling"))
+        rows.append(judged(world, f"guidance {guidance}", to_numpy(x), digits))
+    print(table([f"{n} each", "-ln p_data, nats", "templates found", "% read as told"], rows))
+    return result, error
+
+
+def judged(world, name, x, digits):
+    """A row of the table: what p_data says of x (n, D), how many templates are among them, and of
+    how many p(digit | x), the world's own, is largest for `digits` (n,)."""
+    p = world.posterior(x) @ (world.factors["digit"][:, None] == np.arange(10))
+    return [name, -float(world.log_prob(x).mean()), len(world.modes_found(x)),
+            100 * float((p.argmax(1) == digits).mean())]

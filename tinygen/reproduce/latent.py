@@ -86,9 +86,9 @@ for k, nats in ((1, 86.76), (5, 85.54), (50, 84.78)):
 
 # --- Glyphs, whose floor is known -----------------------------------------------------------------
 
-def fresh(world, rng):
-    """Endless new draws: 100 of the templates, each pixel flipped anew."""
-    return Endless(world.templates, 100, rng, transform=lambda t, rng: np.abs(
+def fresh(world, rng, *labels, batch_size=100):
+    """Endless new draws: so many of the templates, each pixel flipped anew, and their labels."""
+    return Endless(world.templates, batch_size, rng, *labels, transform=lambda t, rng: np.abs(
         t - (rng.random(t.shape, np.float32) < world.eps)))
 
 
