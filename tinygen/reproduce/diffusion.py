@@ -76,11 +76,11 @@ def unet_on_glyphs(run):
     falling to 0 along a cosine; the weights' averages (.99). The number is -ELBO of P(x), of whole
     pixels and told no digit, less -ln p_data of the same 2000 glyphs, by 10 random terms of each.
     Samples are ancestral, by 50 of the 400 steps, and told digits: with guidance 0 not heard."""
-    world, steps, n = Glyphs(), 4000, 20 if run.quick else 200
-    schedule, sampled = straight(400, 1.5, -6.0), 4 if run.quick else 50
+    world, steps, n = Glyphs(), 4000, 10 if run.quick else 200
+    schedule, sampled = straight(400, 1.5, -6.0), 2 if run.quick else 50
     model = DiscreteDiffusion(ImageDenoiser(16, (16, 32, 32), 10), world.D, schedule, classes=10,
                               drop=0.3)
-    test = world.sample(40 if run.quick else 2000, np.random.default_rng([run.seed, 1]))
+    test = world.sample(10 if run.quick else 2000, np.random.default_rng([run.seed, 1]))
     ema = EMA(Adam(model.parameters(), cosine(4e-3, steps, warmup=30)), 0.99)
 
     def elbo(x):
