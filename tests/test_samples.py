@@ -164,6 +164,10 @@ x = np.zeros((4, 2))
 @pytest.mark.parametrize("sentence, call", [
     (r"nearest: given shapes \(4, 2\), \(4, 3\)", lambda: samples.nearest(x, np.zeros((4, 3)))),
     (r"nearest: given shapes \(4, 2\), \(0, 2\)", lambda: samples.nearest(x, x[:0])),
+    (r"modes_found: given shapes \(0, 2\); needs rows \(n, D\), at least one",
+     lambda: samples.modes_found(Mixture2D("ring"), x[:0])),
+    (r"compare: given shapes \(4, 2\), \(0, 2\); needs rows \(n, D\), at least one",
+     lambda: samples.compare(samples.Classifier(2, 3, (4,)), x, x[:0])),
     ("frechet: given a single row", lambda: samples.frechet(x, x[:1])),
     ("mmd_test: given a single row", lambda: samples.mmd_test(x, x[:1], None)),
     ("more than k = 4", lambda: samples.precision_recall(x, x, k=4)),

@@ -38,7 +38,7 @@ def modes_found(world, y, sigmas=3):
     """(how many modes of a Mixture2D have a sample within `sigmas` of them, the share of samples
     within `sigmas` of any). A perfect sampler's share is 1 - exp(-sigmas^2 / 2), 98.889 % at 3.
     Source: Lin et al. 2018, section 4.1."""
-    y = to_numpy(y)
+    y, = _rows("modes_found", y)
     near = world.within(y, sigmas)
     return len(numpy.unique(world.nearest_mode(y)[near])), float(near.mean())
 
@@ -212,6 +212,7 @@ def train_classifier(x, labels, steps=1500, hidden=(256, 64), batch_size=100, rn
 def compare(model, real, samples):
     """{"frechet": ..., "precision": ..., "recall": ...} between real examples and samples, in the
     features of a Classifier"""
+    _rows("compare", real, samples)
     x, y = model.features(real), model.features(samples)
     precision, recall = precision_recall(x, y)
     return {"frechet": frechet(x, y), "precision": precision, "recall": recall}

@@ -12,7 +12,7 @@ import tinygen as tg
 from tinygen.datasets.batches import Endless
 from tinygen.datasets.known import TinyBits
 from tinygen.engine.backend import xp
-from tinygen.models.implicit.gan import GAN
+from tinygen.models.implicit.gan import GAN, ConditionalGAN, InfoGAN
 from tinygen.models.implicit.objectives import NON_SATURATING
 from tinygen.nn import Linear
 from tinygen.optim import Adam
@@ -153,10 +153,38 @@ def test_a_sample_leaves_no_graph_and_repeats_with_the_seed(count_tensors):
     assert count_tensors() == before and (samples[0] == samples[1]).all()
 
 
-def test_asked_for_a_density_it_says_why_not():
-    with pytest.raises(NotImplementedError, match="GAN has no density to evaluate: p_theta is "
-                                                  "given only by its sampler"):
-        GAN(9, latent=4, hidden=(8,)).log_prob(np.zeros((2, 9)))
+@pytest.mark.parametrize("asked", ["log_prob", "elbo", "log_prob_bound"])
+def test_asked_for_a_density_it_says_why_not(asked):
+    with pytest.raises(NotImplementedError, match=f"{asked}: GAN has no density to evaluate: "
+                                                  "p_theta is given only by its sampler"):
+        getattr(GAN(9, latent=4, hidden=(8,)), asked)(np.zeros((2, 9)))
+
+
+MAKERS = {"GAN": lambda: GAN(9, latent=4, hidden=(8,)),
+          "ConditionalGAN": lambda: ConditionalGAN(9, 3, latent=4, hidden=(8,)),
+          "InfoGAN": lambda: InfoGAN(9, 3, latent=4, hidden=(8,))}
+
+
+@pytest.mark.parametrize("n", [-1, 2.5, "3"])
+@pytest.mark.parametrize("name", MAKERS)
+def test_draws_are_counted_in_whole_numbers(name, n):
+    model = MAKERS[name]()
+    for ask, least in ((model.sample, 0), (model.generator_loss, 1)):
+        with pytest.raises(ValueError, match=f"{name}: asked for {n!r} draws; needs a whole number "
+                                             f"of at least {least}"):
+            ask(n)
+    with pytest.raises(ValueError, match=f"{name}: asked for 0 draws; .* at least 1"):
+        model.generator_loss(0)
+    assert model.sample(0).shape == (0, 9) and model.sample(np.int64(2)).shape == (2, 9)
+
+
+@pytest.mark.parametrize("sentence, make", [
+    ("GAN: .*pack.* 0", lambda: GAN(9, pack=0)), ("GAN: .*latent.* 0", lambda: GAN(9, latent=0)),
+    ("ConditionalGAN: .*classes.* 0", lambda: ConditionalGAN(9, 0)),
+    ("InfoGAN: .*codes.* 0", lambda: InfoGAN(9, 0))])
+def test_sizes_of_0_get_one_sentence(sentence, make):
+    with pytest.raises(ValueError, match=sentence):
+        make()
 
 
 @pytest.mark.parametrize("shape", [(2, 8), (9,), (0, 9)])

@@ -205,6 +205,12 @@ def test_the_penalty_looks_between_real_and_generated_examples(pair):
     assert found == pytest.approx(8 / 15, abs=4 * 0.35 / 200)
 
 
+@pytest.mark.parametrize("n, m", [(3, 4), (1, 4), (0, 0)])
+def test_a_gradient_penalty_needs_as_many_generated_as_real(n, m):
+    with pytest.raises(ValueError, match=rf"given real \({n}, 3\) and generated \({m}, 3\); needs"):
+        gradient_penalty(linear_critic((1.0, 0, 0)), xp.ones((n, 3)), xp.ones((m, 3)))
+
+
 def test_clipped_weights_stay_within_the_limit():
     layer = Linear(4, 3)
     clipped = WeightClipping(SGD(layer.parameters(), 1.0), limit=0.1)
@@ -349,13 +355,16 @@ def test_a_conditional_gan_learns_which_class_is_where(projection):
     assert model.sample(3).shape == (3, 1)
 
 
-@pytest.mark.parametrize("labels", [[0, 1], [0, 1, 2], [0, -1, 1]])
+@pytest.mark.parametrize("labels", [[0, 1], [0, 1, 2], [0, -1, 1], [0.0, 1.0, 1.0]])
 def test_labels_are_checked(labels):
     model = ConditionalGAN(4, 2, latent=2, hidden=(8,))
     x = np.zeros((3, 4))
     for call in (lambda: model.sample(3, labels), lambda: model.critic_loss(x, labels)):
-        with pytest.raises(ValueError, match="ConditionalGAN: needs 3 labels from 0 to 1; got"):
+        with pytest.raises(ValueError, match="ConditionalGAN: needs 3 labels from 0 to 1, "
+                                             "integers; got"):
             call()
+    with pytest.raises(ValueError, match="critic_loss was given 3 examples and no labels"):
+        model.critic_loss(x)
 
 
 def test_the_label_reaches_sample_and_logit():

@@ -2,6 +2,8 @@
 
 Source of the taxonomy: Goodfellow 2016, "NIPS tutorial: generative adversarial networks", figure 9.
 """
+from numbers import Integral
+
 from ..engine.backend import xp
 from ..engine.reductions import mean
 from ..engine.tensor import Tensor
@@ -32,9 +34,26 @@ class Implicit(Module):
     branch = "implicit"
 
     def log_prob(self, x):
+        self._refuse("log_prob")
+
+    def elbo(self, x):
+        self._refuse("elbo")
+
+    def log_prob_bound(self, x, k=1):
+        self._refuse("log_prob_bound")
+
+    def _refuse(self, asked):
         raise NotImplementedError(
-            f"log_prob: {type(self).__name__} has no density to evaluate: p_theta is given only by "
+            f"{asked}: {type(self).__name__} has no density to evaluate: p_theta is given only by "
             "its sampler x = G(z), and G is not inverted; judge its samples instead")
+
+
+def as_count(model, n, least=0):
+    """n, how many to draw: ValueError unless a whole number of at least `least`."""
+    if not isinstance(n, Integral) or n < least:
+        raise ValueError(f"{type(model).__name__}: asked for {n!r} draws; needs a whole number of "
+                         f"at least {least}")
+    return int(n)
 
 
 def as_batch(model, x):

@@ -13,7 +13,8 @@ from ...engine.reductions import mean, sum
 from ...engine.shaping import concatenate
 from ...engine.tensor import no_grad
 from ...nn import Linear, Module, Sequential, mlp
-from ..branches import Implicit, as_batch
+from ...nn.linear import check_sizes
+from ..branches import Implicit, as_batch, as_count
 from .architectures import leaky
 from .objectives import NON_SATURATING
 
@@ -34,6 +35,7 @@ class GAN(Implicit):
 
     def __init__(self, D, latent=64, hidden=(256, 256), noise=0.0, output=sigmoid, pack=1,
                  objective=NON_SATURATING, penalty=None, generator=None, critic=None):
+        check_sizes(type(self).__name__, D=D, latent=latent, pack=pack)
         self.D, self.latent, self.noise, self.output = D, latent, noise, output
         self.pack, self.objective, self.penalty = pack, objective, penalty
         self.generator = generator or mlp((latent, *hidden, D), relu)
@@ -75,7 +77,7 @@ class GAN(Implicit):
 
     def sample(self, n):
         with no_grad():
-            return self.generate(n).data
+            return self.generate(as_count(self, n)).data
 
     def seen(self, x):
         """What the critic is shown of x: under noise, packed.   (B, D) -> (B / pack, pack D)"""
@@ -102,7 +104,7 @@ class GAN(Implicit):
 
     def generator_loss(self, n):
         """The objective's, over n draws: -E ln D(G(z)), nats, unless another was chosen"""
-        return self.generator_objective(self.generate(n))
+        return self.generator_objective(self.generate(as_count(self, n, least=1)))
 
     def generator_objective(self, x):
         """What the generator's loss says of the samples x."""
@@ -130,11 +132,13 @@ class ConditionalGAN(GAN):
     """x = G(z, y), C(x, y), y one of `classes` labels, one-hot, beside z and beside x; or with a
     ProjectionCritic.
 
-    critic_loss(x, labels), generator_loss(n, labels) and sample(n, labels), labels integers (n,);
-    without them they are drawn evenly. Source: Mirza & Osindero 2014, eq. 2."""
+    critic_loss(x, labels), generator_loss(n, labels) and sample(n, labels), labels integers (n,).
+    The last two draw them evenly where none are given; those of x are known. Source: Mirza &
+    Osindero 2014, eq. 2."""
 
     def __init__(self, D, classes, latent=64, hidden=(256, 256), projection=False, noise=0.0,
                  output=sigmoid, objective=NON_SATURATING, penalty=None):
+        check_sizes(type(self).__name__, D=D, classes=classes, latent=latent)
         self.D, self.classes, self.latent, self.noise = D, classes, latent, noise
         self.output, self.objective, self.penalty = output, objective, penalty
         self.generator, back = mlp((latent + classes, *hidden, D), relu), tuple(reversed(hidden))
@@ -146,10 +150,11 @@ class ConditionalGAN(GAN):
         if labels is None:
             labels = xp.asarray(host_rng().integers(self.classes, size=n))
         labels = xp.asarray(labels)
-        if labels.shape != (n,) or n and not 0 <= int(labels.min()) <= int(labels.max()) < (
-                self.classes):
+        if labels.shape != (n,) or n and (labels.dtype.kind not in "iu" or not (
+                0 <= int(labels.min()) <= int(labels.max()) < self.classes)):
             raise ValueError(f"{type(self).__name__}: needs {n} labels from 0 to "
-                             f"{self.classes - 1}; got shape {labels.shape} or others")
+                             f"{self.classes - 1}, integers; got shape {labels.shape} of "
+                             f"{labels.dtype}, or others")
         return xp.eye(self.classes, dtype="float32")[labels]
 
     def told(self, n, one_hot):
@@ -161,7 +166,7 @@ class ConditionalGAN(GAN):
 
     def sample(self, n, labels=None):
         with no_grad():
-            return self.generate(n, labels).data
+            return self.generate(as_count(self, n), labels).data
 
     def seen(self, x, one_hot):
         return concatenate([super().seen(x), one_hot], axis=1)
@@ -171,16 +176,19 @@ class ConditionalGAN(GAN):
             f"{type(self).__name__}: its critic judges examples with their labels, and a batch x "
             "alone, as diagnose has, lacks them; look at critic(seen(x, labels(n, y))) instead")
 
-    def critic_loss(self, x, labels):
-        """Real and generated examples have the same labels."""
+    def critic_loss(self, x, labels=None):
+        """Real and generated examples have the same labels, those of x."""
         x = as_batch(self, x)
+        if labels is None:
+            raise ValueError(f"{type(self).__name__}: critic_loss was given {len(x)} examples and "
+                             "no labels; it needs theirs, an integer each")
         y = self.labels(len(x), labels)
         with no_grad():
             fake = self.told(len(x), y).data
         return self.compare(self.seen(x, y), self.seen(fake, y))
 
     def generator_loss(self, n, labels=None):
-        y = self.labels(n, labels)
+        y = self.labels(as_count(self, n, least=1), labels)
         return self.objective.generator(self.critic(self.seen(self.told(n, y), y)))
 
 
@@ -196,6 +204,7 @@ class InfoGAN(GAN):
     with a reader that shares the critic's first layers."""
 
     def __init__(self, D, codes, latent=64, hidden=(256, 256), weight=1.0, **settings):
+        check_sizes(type(self).__name__, codes=codes)
         self.codes, self.weight = codes, weight
         generator = settings.pop("generator", None) or mlp((latent + codes, *hidden, D), relu)
         self.reader = mlp((D, *reversed(hidden), codes), leaky)
@@ -219,7 +228,7 @@ class InfoGAN(GAN):
         return Categorical(self.reader(x))
 
     def generator_loss(self, n):
-        codes = self.draw_codes(n)
+        codes = self.draw_codes(as_count(self, n, least=1))
         x = self.decode(self.latents(n, codes))
         return self.generator_objective(x) - self.weight * mean(self.encode(x).log_prob(codes))
 

@@ -98,6 +98,9 @@ def gradient_penalty(critic, real, fake, weight=10.0):
 
     A critic with batch normalisation has no slope of one example: use none.
     Source: Gulrajani et al. 2017, eq. 3."""
+    if real.shape != fake.shape or not len(real):
+        raise ValueError(f"gradient_penalty: given real {real.shape} and generated {fake.shape}; "
+                         "needs as many of each, at least one")
     u = uniform((len(real), *(1,) * (real.ndim - 1)), real.dtype)
     slopes = sqrt(squared_slopes(critic, u * real + (1 - u) * fake) + 1e-12)
     return weight * mean((slopes - 1) ** 2)
