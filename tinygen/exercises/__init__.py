@@ -12,10 +12,10 @@ from pathlib import Path
 
 from .checking import Report, check, source
 from .running import Fault, load
-from . import derivatives, engine, layers, models, optimizers
+from . import approximate, derivatives, engine, implicit, layers, optimizers, tractable
 
-EXERCISES = {e.name: e for part in (derivatives, layers, engine, optimizers, models)
-             for e in part.EXERCISES}
+EXERCISES = {e.name: e for part in (derivatives, layers, engine, optimizers, tractable, approximate,
+                                  implicit) for e in part.EXERCISES}
 FOLDER = Path(__file__).parents[2] / "lessons" / "exercises"
 
 
