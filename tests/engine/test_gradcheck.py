@@ -162,7 +162,7 @@ MISTAKES = {
     "abs as x": (lambda x: abs(x), [lambda g, y, x: g], [X],
                  "right only where x > 0; elsewhere negated"),
     "float32": (_tanh, [lambda g, y, x: (g * (1 - y * y)).astype("float32").astype("float64")], [X],
-                "computed in float32?"),
+                "computed in float32"),
     "a wrong axis": (lambda x, y: x + y, [lambda g, z, x, y: g, lambda g, z, x, y: transpose(g)],
                      [W, W[0]], "g summed over axis 1 where g summed over axis 0 was needed"),
 }

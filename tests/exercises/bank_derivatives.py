@@ -115,8 +115,13 @@ ANSWERS["ex03_sigmoid_softplus"] = Answers(
         mistake(r"\(1 - y\)", sigmoid_backward=lambda g, y: g * y),
         mistake("factor y is missing", sigmoid_backward=lambda g, y: g * (1 - y)),
         mistake("y", sigmoid_backward=lambda g, y: g * sigmoid(y) * (1 - sigmoid(y))),
-        mistake(r"\(1 - .*once too often", softplus_backward=lambda g, x: g * sigmoid(x) * (
-            1 - sigmoid(x))),
+        mistake("that is the derivative of sigmoid", softplus_backward=lambda g, x: (
+            g * sigmoid(x) * (1 - sigmoid(x)))),
+        mistake(r"sigmoid\(2 x\)", sigmoid=lambda x: 0.5 + 0.5 * np.tanh(x)),
+        mistake("has a corner", softplus=lambda x: np.where(x > 0, x, 0)),
+        mistake("overflow at large inputs .right for 1", softplus=lambda x: np.log1p(
+            np.exp(np.clip(x, -40, 40)))),
+        mistake("x were negated", softplus_backward=lambda g, x: g * sigmoid(-x)),
         mistake("negated", softplus_backward=lambda g, x: -g * sigmoid(x)),
         mistake("g were all ones: is it forgotten", softplus_backward=lambda g, x: sigmoid(x)),
     ])
@@ -322,6 +327,11 @@ ANSWERS["ex07_softmax"] = Answers(
             y * (g - (g * y).sum()))),
         mistake("diagonal of the Jacobian only", softmax_backward=lambda g, y: g * y * (1 - y)),
         mistake("divided by its sum", softmax=np.exp),
+        mistake("lacks the factor y_j", softmax_backward=lambda g, y: (
+            y * (g - g.sum(-1)[..., None]))),
+        mistake("lacks the factor y_i", softmax_backward=lambda g, y: (
+            y * g - (g * y).sum(-1)[..., None])),
+        mistake("no mean was taken", softmax_backward=lambda g, y: softmax_backward(g, y) / len(g)),
         mistake("float32 lost", softmax=lambda x: softmax(x.astype("float64"))),
     ])
 
@@ -377,6 +387,11 @@ ANSWERS["ex08_cross_entropy"] = Answers(
             cross_entropy(logits, labels - 1))),
         mistake("they count from 0", cross_entropy_backward=lambda logits, labels: (
             cross_entropy_backward(logits, labels - 1))),
+        mistake("softmax is taken along the batch", cross_entropy=lambda logits, labels: -np.log(
+            softmax(logits.T).T)[np.arange(len(labels)), labels].mean()),
+        mistake("K yes-or-no questions", cross_entropy=lambda logits, labels: -np.log(np.where(
+            labels[:, None] == np.arange(logits.shape[1]), softmax(logits), 1 - softmax(logits))
+            ).sum(1).mean()),
         mistake("logsumexp is missing", cross_entropy=lambda logits, labels: -logits[
             np.arange(len(labels)), labels].mean()),
         mistake("only the label's place", cross_entropy=lambda logits, labels: (
@@ -411,6 +426,9 @@ ANSWERS["ex09_logsumexp"] = Answers(
             np.exp(x - x.max(-1, keepdims=True)).sum(-1))),
         mistake("size|constant|term 1", logsumexp=lambda x: logsumexp(x) - np.log(x.shape[-1])),
         mistake("shape", logsumexp=lambda x: logsumexp(x)[..., None]),
+        mistake("the largest x alone", logsumexp=lambda x: np.max(x, -1)),
+        mistake("still to be divided by its sum", logsumexp_backward=lambda g, x: (
+            np.exp(x) * g[..., None])),
         mistake("its logarithm is missing", logsumexp=lambda x: np.exp(x).sum(-1)),
         mistake("other axis|shape", logsumexp=lambda x: logsumexp(x.T) if x.ndim == 2 else x),
         mistake("underflow at large negative inputs", logsumexp=lambda x: (

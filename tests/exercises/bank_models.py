@@ -154,7 +154,14 @@ ANSWERS["ex27_coupling"] = Answers(
         mistake("s is used as the factor", forward=forward_with(z_b=lambda b, s, t: b * s + t)),
         mistake("shifted before it is scaled", forward=forward_with(
             z_b=lambda b, s, t: (b + t) * np.exp(s))),
-        mistake("on the way back that half is unknown", forward=forward_by_wrong_half),
+        mistake("it is x_a that passes unchanged", forward=forward_by_wrong_half),
+        mistake("that is the way back", forward=forward_with(
+            z_b=lambda b, s, t: b * np.exp(-s) + t)),
+        mistake("divided by s where", inverse=inverse_with(lambda b, s, t: (b - t) / s)),
+        mistake(r"scaled by e\^s on the way back", inverse=inverse_with(
+            lambda b, s, t: (b - t) * np.exp(s))),
+        mistake("z_a and z_b are exchanged", forward=lambda x, net: (
+            np.roll(forward(x, net)[0], x.shape[1] // 2, axis=1), forward(x, net)[1])),
         mistake("undo the last step first", inverse=inverse_with(
             lambda b, s, t: b * np.exp(-s) - t)),
         mistake("goes forward", inverse=inverse_with(lambda b, s, t: b * np.exp(s) + t)),
@@ -189,6 +196,9 @@ ANSWERS["ex28_gaussian_kl"] = Answers(
             lambda mu, lv: 0.5 * (np.exp(2 * lv) + mu * mu - 1 - 2 * lv))),
         mistake("taken for the variance", **kl(
             lambda mu, lv: 0.5 * (lv + mu * mu - 1 - np.log(abs(lv))))),
+        mistake("its square is missing", **kl(
+            lambda mu, lv: 0.5 * (np.exp(lv / 2) + mu * mu - 1 - lv))),
+        mistake("weight 2", **kl(lambda mu, lv: 0.5 * (np.exp(lv) + mu * mu - 1) - lv)),
         mistake("are exchanged", **kl(
             lambda mu, lv: 0.5 * (np.exp(-lv) + mu * mu * np.exp(-lv) - 1 + lv))),
         mistake("not squared", **kl(lambda mu, lv: 0.5 * (np.exp(lv) + mu - 1 - lv))),
@@ -219,6 +229,10 @@ ANSWERS["ex29_reparameterisation"] = Answers(
         mistake("variance .* where its root", sample=lambda mu, logvar, eps: (
             mu + np.exp(logvar) * eps)),
         mistake("logvar is used as", sample=lambda mu, logvar, eps: mu + logvar * eps),
+        mistake(r"e\^logvar / 2 where", sample=lambda mu, logvar, eps: (
+            mu + 0.5 * np.exp(logvar) * eps)),
+        mistake("the noise multiplies mu", sample=lambda mu, logvar, eps: (
+            mu * eps + np.exp(0.5 * logvar))),
         mistake("factor s of the noise", sample=lambda mu, logvar, eps: mu + eps),
         mistake("mu", sample=lambda mu, logvar, eps: np.exp(0.5 * logvar) * eps),
         mistake("2 times too large", **backward_with(
@@ -256,6 +270,12 @@ ANSWERS["ex30_elbo"] = Answers(
         mistake("'-softplus\\(l\\)' is missing", elbo=lambda x, logits, mu, logvar: (
             (x * logits).sum(1) - gaussian_kl(mu, logvar))),
         mistake("shape", elbo=lambda *a: elbo(*a).mean()),
+        mistake("averaged over the batch", elbo=lambda x, logits, mu, logvar: (
+            (x * logits - softplus(logits)).sum(1) - gaussian_kl(mu, logvar).mean())),
+        mistake("squared differences", elbo=lambda x, logits, mu, logvar: (
+            -((1 / (1 + np.exp(-logits)) - x) ** 2).sum(1) - gaussian_kl(mu, logvar))),
+        mistake("those that are 0", elbo=lambda x, logits, mu, logvar: (
+            x * np.log(1 / (1 + np.exp(-logits)))).sum(1) - gaussian_kl(mu, logvar)),
         mistake("the pixels are averaged", elbo=lambda x, logits, mu, logvar: (
             (x * logits - softplus(logits)).mean(1) - gaussian_kl(mu, logvar))),
         mistake("taken for ln s", elbo=lambda x, logits, mu, logvar: (
@@ -334,6 +354,15 @@ ANSWERS["ex31_em_step"] = Answers(
             change=lambda r, x, results, old: (*results[:3], np.sqrt(results[3])))),
         mistake("divided by N where n_k", **em_with(change=lambda r, x, results, old: (
             r, results[1], x @ r / len(x), results[3]))),
+        mistake("old weights are given back", em_step=lambda x, w, m, v: (
+            em_step(x, w, m, v)[0], w, *em_step(x, w, m, v)[2:])),
+        mistake("1/2 in its exponent", **em_with(r=lambda x, w, m, v: (
+            lambda p: p / p.sum(1, keepdims=True))(
+                w * np.exp(-(x[:, None] - m) ** 2 / v) / np.sqrt(v)))),
+        mistake("own square is to be taken off", **em_with(change=lambda r, x, results, old: (
+            *results[:3], x ** 2 @ r / r.sum(0)))),
+        mistake("n_k - 1", **em_with(change=lambda r, x, results, old: (
+            *results[:3], results[3] * r.sum(0) / (r.sum(0) - 1)))),
         mistake("wholly to one", **em_with(change=lambda r, x, results, old: (
             (r == r.max(1, keepdims=True)) * 1.0, *results[1:]))),
         mistake("missing", **em_with(change=lambda r, x, results, old: results[:3])),
@@ -356,6 +385,12 @@ ANSWERS["ex32_k_sample_bound"] = Answers(
             k_sample_bound(logw) + np.log(logw.shape[1]))),
         mistake("outside the logarithm", k_sample_bound=lambda logw: (
             logw.mean(1))),
+        mistake("the number of examples", k_sample_bound=lambda logw: (
+            np.logaddexp.reduce(logw, axis=1) - np.log(len(logw)))),
+        mistake("k itself is taken off", k_sample_bound=lambda logw: (
+            np.logaddexp.reduce(logw, axis=1) - logw.shape[1])),
+        mistake("the bound divided by k", k_sample_bound=lambda logw: (
+            k_sample_bound(logw) / logw.shape[1])),
         mistake("divided by k - 1", k_sample_bound=lambda logw: k_sample_bound(logw) - np.log(
             (logw.shape[1] - 1) / logw.shape[1])),
         mistake("largest weight only", k_sample_bound=lambda logw: logw.max(1)),
@@ -398,6 +433,8 @@ ANSWERS["ex33_gan_losses"] = Answers(
             np.mean((real - 1) ** 2) + np.mean(fake ** 2))),
         mistake("least squares", generator_loss=lambda fake: np.mean((fake - 1) ** 2) / 2),
         mistake("without softplus", critic_loss=lambda real, fake: np.mean(fake) - np.mean(real)),
+        mistake("probabilities, where their", critic_loss=lambda real, fake: (
+            -np.mean(1 / (1 + np.exp(-real))) - np.mean(1 - 1 / (1 + np.exp(-fake))))),
         mistake("hinges", critic_loss=lambda real, fake: (
             np.maximum(0, 1 - real).mean() + np.maximum(0, 1 + fake).mean())),
         mistake("overflow", critic_loss=lambda real, fake: (
@@ -438,6 +475,14 @@ ANSWERS["ex34_gradient_penalty"] = Answers(
         mistake("weight", penalty=lambda s, weight: penalty(s, 1)),
         mistake("root is missing", penalty=lambda s, weight: (
             weight * (((s * s).sum(1) - 1) ** 2).mean())),
+        mistake("is not squared, so that", penalty=lambda s, weight: (
+            weight * np.mean(np.linalg.norm(s, axis=1) - 1))),
+        mistake("distance from 1 is not squared", penalty=lambda s, weight: (
+            weight * np.mean(abs(np.linalg.norm(s, axis=1) - 1)))),
+        mistake("absolute values are added up", penalty=lambda s, weight: (
+            weight * np.mean((abs(s).sum(1) - 1) ** 2))),
+        mistake("along the other axis", penalty=lambda s, weight: (
+            weight * np.mean((np.linalg.norm(s, axis=0) - 1) ** 2))),
         mistake("distance from 0", penalty=lambda s, weight: weight * (s * s).sum(1).mean()),
         mistake("one-sided", penalty=lambda s, weight: weight * (
             np.maximum(np.linalg.norm(s, axis=1) - 1, 0) ** 2).mean()),

@@ -86,6 +86,11 @@ def corrected_kept(p, g, m, v, t, lr, b1, b2, eps):
     return p, m / (1 - b1 ** t), v / (1 - b2 ** t)
 
 
+def g_for_m(p, g, m, v, t, lr, b1, b2, eps):
+    _, m, v = adam()["step"](p, g, m, v, t, lr, b1, b2, eps)
+    return p - lr * g / (np.sqrt(v / (1 - b2 ** t)) + eps), m, v
+
+
 def squared_m(p, g, m, v, t, lr, b1, b2, eps):
     m = b1 * m + (1 - b1) * g
     v = b2 * v + (1 - b2) * m * m
@@ -114,7 +119,15 @@ ANSWERS["ex23_adam"] = Answers(
         wrong_adam("t counts from 1", correct=lambda m, v, t, b1, b2: (
             m / (1 - b1 ** (t + 1)), v / (1 - b2 ** (t + 1)))),
         wrong_adam("has weight|times too", v_next=lambda v, g, b2: b2 * v + g * g),
-        wrong_adam("times too (large|small)", m_next=lambda m, g, b1: (1 - b1) * m + b1 * g),
+        wrong_adam("b1 and 1 - b1 are exchanged", m_next=lambda m, g, b1: (1 - b1) * m + b1 * g),
+        wrong_adam("m is not corrected", correct=lambda m, v, t, b1, b2: (m, v / (1 - b2 ** t))),
+        wrong_adam("v is not corrected", correct=lambda m, v, t, b1, b2: (m / (1 - b1 ** t), v)),
+        wrong_adam("multiplied by the corrections", correct=lambda m, v, t, b1, b2: (
+            m * (1 - b1 ** t), v * (1 - b2 ** t))),
+        wrong_adam("eps is missing", move=lambda m, v, lr, eps: lr * m / np.sqrt(v)),
+        mistake("g itself: m, corrected", step=g_for_m),
+        mistake("b1 and b2 are exchanged", step=lambda p, g, m, v, t, lr, b1, b2, eps: (
+            adam()["step"](p, g, m, v, t, lr, b2, b1, eps))),
         mistake("times too large", step=corrected_kept),
         mistake("1 result where 3", step=lambda *a: adam()["step"](*a)[0]),
     ])
@@ -149,6 +162,11 @@ def always_scaled(grads, max_norm):
     return [g * (max_norm / norm) for g in grads], norm
 
 
+def mean_length(grads, max_norm):
+    norm = np.sqrt(np.mean(np.concatenate([g.ravel() for g in grads]) ** 2))
+    return [g * min(1, max_norm / norm) for g in grads], norm
+
+
 def sum_of_lengths(grads, max_norm):
     scale = min(1, max_norm / sum(np.linalg.norm(g) for g in grads))
     return [g * scale for g in grads], clip(grads, max_norm)[1]
@@ -167,6 +185,10 @@ ANSWERS["ex24_clipping"] = Answers(
         mistake("must stay as they are|every gradient is 0", clip=always_scaled),
         mistake("root is missing|its square|times too small", clip=without_root),
         mistake("lengths are added up", clip=sum_of_lengths),
+        mistake("root of the mean of squares", clip=mean_length),
+        mistake("it is max_norm / norm", clip=lambda grads, max_norm: (
+            [g * (clip(grads, max_norm)[1] / max_norm) for g in grads],
+            clip(grads, max_norm)[1])),
         mistake("max_norm is returned", clip=lambda grads, max_norm: (
             clip(grads, max_norm)[0], max_norm)),
         mistake("times too large", clip=lambda grads, max_norm: (

@@ -103,6 +103,22 @@ def test_what_would_explain_one_case_alone_is_not_told():
     assert told(lambda x: weighed(x) if len(x) == 3 else -weighed(x)) == "negated"
 
 
+def test_an_argument_that_has_no_part_in_a_result_explains_nothing():
+    report = check(EXERCISES["ex03_sigmoid_softplus"], {
+        **vars(EXERCISES["ex03_sigmoid_softplus"].right),
+        "softplus": lambda x: np.log1p(np.exp(np.clip(x, -40, 40)))})
+    assert report.what.startswith("overflow at large inputs (right for 1 of 3")
+
+
+def test_a_number_is_no_size_where_another_case_has_the_same():
+    def attention_backward(g, q, k, v):
+        dq, dk, dv = EXERCISES["ex16_attention"].right.attention_backward(g, q, k, v)
+        return dq, 2 * dk, dv
+    report = check(EXERCISES["ex16_attention"], {
+        **vars(EXERCISES["ex16_attention"].right), "attention_backward": attention_backward})
+    assert report.what == "right only for a single key; elsewhere 2 times too large (added twice?)"
+
+
 def test_a_missing_function_is_named():
     assert "no function tanh_backward" in check(TANH, {"tanh": np.tanh}).what
 

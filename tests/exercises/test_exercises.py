@@ -56,7 +56,7 @@ def test_each_mistake_is_rejected(name, i):
     assert report.state == "not yet" and report.what and report.next()
 
 
-def test_nine_in_ten_mistakes_get_the_right_diagnosis():
+def test_nearly_all_mistakes_get_the_right_diagnosis():
     wrong = []
     for name, i in (p.values for p in MISTAKES):
         says, what = ANSWERS[name].mistakes[i].says, report_on(name, i).what
@@ -64,7 +64,7 @@ def test_nine_in_ten_mistakes_get_the_right_diagnosis():
             wrong.append(f"{name}: wanted {says!r}, said {what!r}")
     share = 1 - len(wrong) / len(MISTAKES)
     print(f"{share:.1%} of {len(MISTAKES)} mistakes; not: ", *wrong, sep="\n")
-    assert share >= 0.9, "\n".join(wrong)
+    assert share >= 0.95, "\n".join(wrong)
 
 
 @pytest.mark.parametrize("name", EXERCISES)

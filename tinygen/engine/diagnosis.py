@@ -64,7 +64,8 @@ def _shapes(a, b):
 def _multiples(a, b, sizes):
     k, error = _ratio(a, b, sizes), abs(a - b).max(initial=0) / abs(b).max(initial=0)
     yield same(a, b, 1e-9), "nothing is wrong: the two agree"
-    yield same(a, b), f"off by {error:.0e} of its size only: computed in float32?"
+    yield same(a, b), (f"off by {error:.0e} of its size only: computed in float32, or with an eps "
+                       "elsewhere?")
     yield not numpy.isfinite(a).any(), "not finite: an overflow, a division by 0 or a log of 0"
     yield not a.any(), "all zeros: forgotten, or the graph is cut (by detach, no_grad or .data)"
     yield not b.any(), "should be zero: f does not depend on it"

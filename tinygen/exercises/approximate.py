@@ -39,6 +39,8 @@ GAUSSIAN_KL = Exercise(
     variants={
         "logvar is taken for ln s: e^(2 logvar) is the variance squared": dict(
             gaussian_kl=lambda mu, logvar: _kl(mu, 2 * logvar)),
+        "e^(logvar / 2) is s: its square is missing": dict(gaussian_kl=lambda mu, logvar: (
+            0.5 * (np.exp(0.5 * logvar) + mu * mu - 1 - logvar)).sum(1)),
         "that is KL(N(0, 1) || q): the two are exchanged": dict(gaussian_kl=lambda mu, logvar: (
             0.5 * ((1 + mu * mu) * np.exp(-logvar) - 1 + logvar)).sum(1)),
         "mu is not squared": dict(gaussian_kl=lambda mu, logvar: (
@@ -66,6 +68,10 @@ REPARAMETERISATION = Exercise(
     variants={
         "the variance e^logvar is used where its root, the standard deviation, was needed": dict(
             sample=lambda mu, logvar, eps: mu + np.exp(logvar) * eps),
+        "e^logvar / 2 where e^(logvar / 2), its root, was needed": dict(
+            sample=lambda mu, logvar, eps: mu + np.exp(logvar) / 2 * eps),
+        "the noise multiplies mu: it multiplies s, and mu is added": dict(
+            sample=lambda mu, logvar, eps: mu * eps + np.exp(0.5 * logvar)),
         "logvar is used as the standard deviation": dict(
             sample=lambda mu, logvar, eps: mu + logvar * eps),
         "the factor s of the noise is missing": dict(sample=lambda mu, logvar, eps: mu + eps)},
@@ -99,6 +105,15 @@ ELBO = Exercise(
         "the pixels are averaged: add their logarithms up": dict(
             elbo=lambda x, logits, mu, logvar: (
                 x * logits - softplus(logits)).mean(1) - _kl(mu, logvar)),
+        "a KL averaged over the batch: each example has its own": dict(
+            elbo=lambda x, logits, mu, logvar: (
+                x * logits - softplus(logits)).sum(1) - _kl(mu, logvar).mean()),
+        "squared differences of x and the probabilities, where their logarithms were needed": dict(
+            elbo=lambda x, logits, mu, logvar: -(
+                (x - _sigmoid(logits)) ** 2).sum(1) - _kl(mu, logvar)),
+        "ln p of the pixels that are 1 alone: those that are 0 bring ln(1 - p)": dict(
+            elbo=lambda x, logits, mu, logvar: (
+                -x * softplus(-logits)).sum(1) - _kl(mu, logvar)),
         "softplus of logits that went through sigmoid before: they are logits already": dict(
         elbo=lambda x, logits, mu, logvar: (
             x * _sigmoid(logits) - softplus(_sigmoid(logits))).sum(1) - _kl(mu, logvar))},
@@ -160,6 +175,15 @@ EM_STEP = Exercise(
         "the density is taken for r: each row is still to be divided by its sum": dict(
             em_step=lambda x, w, m, v: (w * np.exp(-0.5 * (x[:, None] - m) ** 2 / v) / np.sqrt(
                 2 * np.pi * v), *_em(x, w, m, v)[1:])),
+        "the old weights are given back: the new ones are n_k / N": dict(
+            em_step=lambda x, w, m, v: (_em(x, w, m, v)[0], w, *_em(x, w, m, v)[2:])),
+        "the density lacks the 1/2 in its exponent": _em_variant(lambda x, w, m, v: dict(
+            r=_responsibilities(x, w, m, v / 2))),
+        "the mean of x^2: the mean's own square is to be taken off": dict(
+            em_step=lambda x, *args: (*_em(x, *args)[:3], _em(x, *args, centre=0)[3])),
+        "the variances are divided by n_k - 1: EM divides by n_k": dict(
+            em_step=lambda *args: (*_em(*args)[:3], _em(*args)[3] * _em(*args)[0].sum(0) / (
+                _em(*args)[0].sum(0) - 1))),
         "standard deviations, where variances were asked for": dict(
             em_step=lambda *args: (*_em(*args)[:3], np.sqrt(_em(*args)[3])))},
     hint="First r_nk = p(k | x_n) by Bayes' rule: each row adds up to 1. Then averages of x, each "
@@ -189,6 +213,12 @@ K_SAMPLE_BOUND = Exercise(
     variants={
         "the mean is outside the logarithm: that is the ELBO": dict(
             k_sample_bound=lambda logw: logw.mean(1)),
+        "divided by the number of examples: each has k weights of its own": dict(
+            k_sample_bound=lambda logw: np.logaddexp.reduce(logw, 1) - np.log(len(logw))),
+        "k itself is taken off where ln k was needed": dict(
+            k_sample_bound=lambda logw: np.logaddexp.reduce(logw, 1) - logw.shape[1]),
+        "the bound divided by k: the mean is inside the logarithm": dict(
+            k_sample_bound=lambda logw: _bound(logw) / logw.shape[1]),
         "divided by k - 1: the mean of k weights divides by k": dict(
             k_sample_bound=lambda logw: _bound(logw) + np.log(
                 logw.shape[1] / (logw.shape[1] - 1))),

@@ -124,10 +124,10 @@ def _compare(exercise, answer):
     where = f"{first.where or 'the call'}; smallest case: {smallest.shapes()}"
     what = _altered(exercise, case, fault, runs)
     if not what:
-        what = fault.what
-        others = [f.what for _, f in plain if f.name == fault.name and f.what != what]
+        others = [f.what for _, f in plain if f.name == fault.name]
+        what = _borne_out(fault.what, others)
         note = "; another number in other cases" * any(_by_number(what, w) for w in others)
-        if note or first.what != what != CANNOT_TELL:
+        if note or _borne_out(first.what, others) != what != CANNOT_TELL:
             what += f" (in the case {case.shapes()}{note})"
     if case.fault and not plain:
         raise Fault(f"{case.fault} ({what})", where)
@@ -136,10 +136,23 @@ def _compare(exercise, answer):
     raise Fault(ALONE.format(spared[0], what) if spared and plain else what, where)
 
 
+def _borne_out(what, others):
+    """A diagnosis without those guesses, "(3 is the size of axis 0?)", that another case with the
+    same number lacks: there it is no size."""
+    guess = re.compile(r" \(([^()]*)\?\)")
+    alike = [w for w in others if guess.sub("", w) == guess.sub("", what)]
+
+    def kept(found):
+        guesses = [g for g in found[1].split(", or ") if all(g in w for w in alike)]
+        return f" ({', or '.join(guesses)}?)" if guesses else ""
+    return guess.sub(kept, what)
+
+
 def _by_number(what, other):
     """Whether two diagnoses differ in a weight or factor alone, one of no known meaning."""
     said = [re.sub(r"[\d.]+", "", words) for words in (what, other)]
-    return said[0] == said[1] and bool(re.search("weight|times too", what)) and "?" not in what
+    return (what != other and said[0] == said[1] and "?" not in what
+            and bool(re.search("weight|times too", what)))
 
 
 def _run(exercise, answer, case):
@@ -202,7 +215,7 @@ def _altered(exercise, case, fault, runs):
     much is equal by chance."""
     vague = fault.what.startswith(VAGUE)
     ordinary = [(c, given[fault.name]) for c, given, _ in runs
-                if not c.fault and fault.name in (given or {})]
+                if fault.name in (given or {}) and (c is case or not c.fault)]
     for words in _ways(exercise, case, vague) if fault.name else ():
         told = [_agrees(exercise, c, fault.name, given, _ways(exercise, c, vague).get(words))
                 for c, given in ordinary]

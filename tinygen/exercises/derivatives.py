@@ -81,6 +81,12 @@ SIGMOID = Exercise(
            _gates_case("very negative", np.array([-800.0, -30.0, -750.0]),
                        fault="overflow at large negative inputs")],
     parts=lambda x, g: {"y": _sigmoid(x)},
+    variants={
+        "(1 + tanh x) / 2 is sigmoid(2 x): halve x": dict(sigmoid=lambda x: _sigmoid(2 * x)),
+        "max(x, 0) has a corner, softplus is smooth: ln(1 + e^-|x|) is missing": dict(
+            softplus=lambda x: np.maximum(x, 0)),
+        "that is the derivative of sigmoid: softplus's own is sigmoid(x)": dict(
+            softplus_backward=lambda g, x: g * _sigmoid(x) * _sigmoid(-x))},
     hint="e^x overflows where x is large, e^-x where it is very negative: find a form for each.",
     stronger="Where x > 0 it is 1 / (1 + e^-x), elsewhere e^x / (1 + e^x): with e = e^-|x| neither "
              "overflows.",
@@ -210,6 +216,12 @@ SOFTMAX = Exercise(
     variants={
         "the diagonal of the Jacobian only: dy_i/dx_i = y_i (1 - y_i), but every y_j hears x_i":
             dict(softmax_backward=lambda g, y: g * y * (1 - y)),
+        "the sum over j lacks the factor y_j": dict(
+            softmax_backward=lambda g, y: y * (g - g.sum(-1, keepdims=True))),
+        "the sum over j lacks the factor y_i before it": dict(
+            softmax_backward=lambda g, y: y * g - (g * y).sum(-1, keepdims=True)),
+        "divided by the batch: no mean was taken": dict(
+            softmax_backward=lambda g, y: SOFTMAX.right.softmax_backward(g, y) / len(y)),
         "e^x itself: each row is still to be divided by its sum": dict(softmax=np.exp)},
     parts=lambda x, g: {"y": _softmax(x)},
     terms=lambda x, g: {"y g": _softmax(x) * g,
@@ -256,6 +268,12 @@ CROSS_ENTROPY = Exercise(
                 logits, labels - 1),
             cross_entropy_backward=lambda logits, labels: (
                 CROSS_ENTROPY.right.cross_entropy_backward(logits, labels - 1))),
+        "softmax is taken along the batch: each row adds up to 1": dict(
+            cross_entropy=lambda logits, labels: -_log_softmax(logits.T).T[
+                np.arange(len(labels)), labels].mean()),
+        "the other classes' ln(1 - p) has no part in it: that is K yes-or-no questions": dict(
+            cross_entropy=lambda logits, labels: -np.log(abs(_onehot(labels, logits) - 1 + np.exp(
+                _log_softmax(logits)))).sum(1).mean()),
         "the logits are taken for probabilities: softmax is missing": dict(
             cross_entropy=lambda logits, labels: -np.log(logits[
                 np.arange(len(labels)), labels]).mean()),
@@ -304,6 +322,9 @@ LOGSUMEXP = Exercise(
             logsumexp=lambda x: _logsumexp(x) - x.max(-1)),
         "the sum of e^x itself: its logarithm is missing": dict(
             logsumexp=lambda x: np.exp(_logsumexp(x))),
+        "the largest x alone: ln sum e^(x - m) is missing": dict(logsumexp=lambda x: x.max(-1)),
+        "e^x is still to be divided by its sum": dict(
+            logsumexp_backward=lambda g, x: g[..., None] * np.exp(x)),
         "softmax(x) is missing: g is spread over its row evenly": dict(
             logsumexp_backward=lambda g, x: g[..., None] + 0 * x)},
     own={"logsumexp": ("ln sum e^x = m + ln sum e^(x - m) for any m. Which m makes every exponent "

@@ -28,6 +28,10 @@ GAN_LOSSES = Exercise(
         "least squares, halved, where the logarithm of a probability was needed": dict(
             critic_loss=lambda real, fake: (((real - 1) ** 2).mean() + (fake ** 2).mean()) / 2,
             generator_loss=lambda fake: ((fake - 1) ** 2).mean() / 2),
+        "probabilities, where their logarithms were needed": dict(
+            critic_loss=lambda real, fake: -np.exp(-softplus(-real)).mean() - np.exp(
+                -softplus(fake)).mean(),
+            generator_loss=lambda fake: -np.exp(-softplus(-fake)).mean()),
         "hinges, where softplus was needed": dict(
             critic_loss=lambda real, fake: np.maximum(1 - real, 0).mean() + np.maximum(
                 1 + fake, 0).mean()),
@@ -73,6 +77,14 @@ GRADIENT_PENALTY = Exercise(
             penalty=lambda slopes, weight: weight * (np.sqrt((slopes * slopes).sum()) - 1) ** 2),
         "the squared length is compared with 1: its root is missing": dict(
             penalty=lambda slopes, weight: weight * (((slopes * slopes).sum(1) - 1) ** 2).mean()),
+        "the distance from 1 is not squared": dict(
+            penalty=lambda slopes, weight: weight * abs(
+                np.sqrt((slopes * slopes).sum(1)) - 1).mean()),
+        "the difference from 1 is not squared, so that short and long slopes cancel": dict(
+            penalty=lambda slopes, weight: weight * (
+                np.sqrt((slopes * slopes).sum(1)) - 1).mean()),
+        "absolute values are added up: the length is the root of the sum of squares": dict(
+            penalty=lambda slopes, weight: weight * ((abs(slopes).sum(1) - 1) ** 2).mean()),
         "the distance from 0 where that from 1 was meant": dict(
             penalty=lambda slopes, weight: weight * (slopes * slopes).sum(1).mean()),
         "slopes below 1 cost nothing: that is the one-sided penalty": dict(

@@ -200,8 +200,8 @@ def _weights(q, k):
     return _softmax(q @ k.T / q.shape[-1] ** 0.5)
 
 
-def _attend_backward(g, q, k, v, centred=1):
-    p, scale = _weights(q, k), q.shape[-1] ** -0.5
+def _attend_backward(g, q, k, v, centred=1, scaled=1):
+    p, scale = _weights(q, k), q.shape[-1] ** (-0.5 * scaled)
     dp = g @ v.T
     ds = p * (dp - centred * (dp * p).sum(-1, keepdims=True))
     return ds @ k * scale, ds.T @ q * scale, p.T @ g
@@ -240,6 +240,11 @@ ATTENTION = Exercise(
             lambda s: s, lambda q, k: 1),
         "each query sees only the keys up to its own place: no mask was asked for": _attend_with(
             lambda s: _softmax(np.where(np.tri(*s.shape) > 0, s, -np.inf))),
+        "dp is made with k: it is g v^T": dict(
+            attention_backward=lambda g, q, k, v: (*_attend_backward(g, q, k, k)[:2],
+                                                   _weights(q, k).T @ g)),
+        "dq and dk lack 1 / sqrt(d), that of the scores": dict(
+            attention_backward=lambda g, q, k, v: _attend_backward(g, q, k, v, scaled=0)),
         "softmax's derivative lacks the row's sum of dp p": dict(
             attention_backward=lambda g, q, k, v: _attend_backward(g, q, k, v, 0))},
     own={"attention": ("Scores s = q k^T / sqrt(d); weights p = softmax(s), each row adding up to "

@@ -101,6 +101,23 @@ ADAM = Exercise(
                 np.sqrt(v / (1 - b2 ** (t + 1))) + eps)),
         "m and v are not corrected for having started at 0": _adam_variant(
             lambda m, v, t, lr, b1, b2, eps: lr * m / (np.sqrt(v) + eps)),
+        "m is not corrected for having started at 0": _adam_variant(
+            lambda m, v, t, lr, b1, b2, eps: lr * m / (np.sqrt(v / (1 - b2 ** t)) + eps)),
+        "v is not corrected for having started at 0": _adam_variant(
+            lambda m, v, t, lr, b1, b2, eps: lr * m / (1 - b1 ** t) / (np.sqrt(v) + eps)),
+        "multiplied by the corrections: divide by them": _adam_variant(
+            lambda m, v, t, lr, b1, b2, eps: lr * m * (1 - b1 ** t) / (
+                np.sqrt(v * (1 - b2 ** t)) + eps)),
+        "eps is missing": _adam_variant(
+            lambda m, v, t, lr, b1, b2, eps: lr * m / (1 - b1 ** t) / np.sqrt(v / (1 - b2 ** t))),
+        "p moves with g itself: m, corrected, takes its place": dict(
+            step=lambda p, g, m, v, t, lr, b1, b2, eps: (p - lr * g / (np.sqrt(_adam(
+                p, g, m, v, t, lr, b1, b2, eps)[2] / (1 - b2 ** t)) + eps),
+                *_adam(p, g, m, v, t, lr, b1, b2, eps)[1:])),
+        "b1 and b2 are exchanged": dict(step=lambda p, g, m, v, t, lr, b1, b2, eps: _adam(
+            p, g, m, v, t, lr, b2, b1, eps)),
+        "b1 and 1 - b1 are exchanged": dict(step=lambda p, g, m, v, t, lr, b1, b2, eps: _adam(
+            p, g, m, v, t, lr, 1 - b1, b2, eps)),
         "the corrections lack the power t": _adam_variant(
             lambda m, v, t, lr, b1, b2, eps: lr * m / (1 - b1) / (np.sqrt(v / (1 - b2)) + eps)),
         "the corrections of m and v are exchanged": _adam_variant(
@@ -166,6 +183,11 @@ CLIPPING = Exercise(
             lambda grads: sum(map(_length, grads))),
         "the squared length is taken for the length: its root is missing": _clip_by(
             lambda grads: sum((g * g).sum() for g in grads)),
+        "the root of the mean of squares is taken for the length: that of their sum was needed":
+            _clip_by(lambda grads: _clip(grads, 1)[1] / np.sqrt(sum(g.size for g in grads))),
+        "multiplied by norm / max_norm: it is max_norm / norm": dict(
+            clip=lambda grads, max_norm: ([g * (_clip(grads, 1)[1] / max_norm) for g in grads],
+                                          _clip(grads, 1)[1])),
         "the largest number is taken for the length": _clip_by(
             lambda grads: max(abs(g).max() for g in grads)),
         "max_norm is returned where the norm before clipping was needed": dict(

@@ -148,8 +148,13 @@ COUPLING = Exercise(
         "s is used as the factor where e^s was needed": _forward_variant(lambda b, s, t: b * s + t),
         "shifted before it is scaled: the other order was asked for": _forward_variant(
             lambda b, s, t: (b + t) * np.exp(s)),
-        "net is asked for the half that is to be changed: on the way back that half is unknown":
+        "net is asked for x_b: it is x_a that passes unchanged, and gives s and t":
             dict(forward=_by_wrong_half),
+        "scaled by e^-s on the way forward: that is the way back": _forward_variant(
+            lambda b, s, t: b * np.exp(-s) + t),
+        "divided by s where e^s was needed": _inverse_variant(lambda b, s, t: (b - t) / s),
+        "scaled by e^s on the way back: divide by it": _inverse_variant(
+            lambda b, s, t: (b - t) * np.exp(s)),
         "scaled back before it is shifted back: undo the last step first": _inverse_variant(
             lambda b, s, t: b * np.exp(-s) - t),
         "s and t come from the half that was changed: the other half is the same on both sides":
