@@ -87,8 +87,17 @@ def test_empty_file_folder_and_missing_file(tmp_path, monkeypatch):
         read_text(tmp_path)
     with pytest.raises(FileNotFoundError) as error:
         read_text("missing.txt")
+    with pytest.raises(FileNotFoundError, match=f"no file {'a' * 255} in"):
+        read_text("a" * 5000)
     text = str(error.value)
     assert all(s in text for s in ("missing.txt", str(tmp_path / "env"), str(Path.cwd())))
+
+
+def test_a_file_too_large_for_memory_is_refused_unread(tmp_path):
+    with open(tmp_path / "big", "wb") as file:
+        file.truncate(20 << 30)                 # a hole: no disk is used
+    with pytest.raises(ValueError, match="big: holds more than the 268,435,456 bytes allowed"):
+        read_text(tmp_path / "big")
 
 
 def test_own_path_then_environment(tmp_path, monkeypatch):
@@ -170,10 +179,21 @@ def test_unpadded_gives_the_names_back(framed):
 @pytest.mark.parametrize("make", [lambda n, v: contexts(n, v, 2), padded])
 @pytest.mark.parametrize("names, says", [
     ([], "at least one string"), ("abc", "at least one string"), (["a", ""], r"names\[1\] is ''"),
-    (["a.b"], r"names\[0\] is 'a.b'"), (["ax"], "encode: 'x'")])
+    (["a.b"], r"names\[0\] is 'a.b'"), (["ax"], "encode: 'x'"), (None, "names are None; needed a"),
+    (["a", 1], r"names\[1\] is 1; needed")])
 def test_names_that_cannot_be_framed(make, names, says, framed):
     with pytest.raises(ValueError, match=says):
         make(names, framed)
+
+
+def test_arrays_too_large_for_memory_are_refused(framed):
+    names = ["a"] * 30_000 + ["b" * 10_000]
+    with pytest.raises(ValueError, match="padded: 300,070,002 ids for 30,001 names, the longest of "
+                                         "10,000 characters; needs at most 134,217,728"):
+        padded(names, framed)
+    with pytest.raises(ValueError, match="contexts: 70,001,070,001 ids .* needs at most"):
+        contexts(names, framed, 10 ** 6)
+    assert len(contexts(names, framed, 3)[1]) == 60_000 + 10_001
 
 
 def test_contexts_need_a_boundary_and_a_length(framed):

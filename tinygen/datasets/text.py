@@ -3,12 +3,16 @@
 B: batch, T: characters in a window, N: examples, L: characters of the longest name.  Ids are
 int64.  A name is framed by the boundary character, which says "starts here" and "ends here".
 """
+import os
 from pathlib import Path
 import random
 
 import numpy as np
 
-from .files import find, search_folders
+from .files import find, read_bounded, search_folders
+
+LARGEST_FILE = 1 << 28          # bytes of a text, unpacked
+LARGEST_ARRAY = 1 << 27         # ids of an array of names, a GiB
 
 
 class Vocabulary:
@@ -53,18 +57,20 @@ class Vocabulary:
 
 
 def read_text(path):
-    """The text of a UTF-8 file, with every line end as \\n and no byte order mark.
+    """The text of a UTF-8 file of at most 256 MiB, plain or gzip, with every line end as \\n and no
+    byte order mark.
 
     `path` is taken as it stands, then below TINYGEN_DATA and data/.
     """
-    if Path(path).is_dir():
+    if os.path.isdir(path):
         raise IsADirectoryError(f"{path} is a folder; needed a text file, so name one inside it")
     folders = search_folders("text")
     found = find([path], [".", *folders])
     if found is None:
-        raise FileNotFoundError(f"no file {path} in {Path.cwd()}, {', '.join(map(str, folders))}; "
-                                "check the name, or name its folder in TINYGEN_DATA")
-    data = found.read_bytes()
+        places = ", ".join(map(str, [Path.cwd(), *folders]))
+        raise FileNotFoundError(f"no file {str(path)[:255]} in {places}; check the name, or name "
+                                "its folder in TINYGEN_DATA")
+    data = read_bounded(found, LARGEST_FILE)
     if not data:
         raise ValueError(f"{found} is empty; needed at least one character")
     return _decoded(data, found).removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
@@ -123,6 +129,7 @@ def contexts(names, vocabulary, length):
     if length < 1:
         raise ValueError(f"contexts: length {length}; needed at least 1")
     _check(names, vocabulary)
+    _check_size("contexts", (sum(map(len, names)) + len(names)) * (length + 1), names)
     end = vocabulary.boundary
     ids = vocabulary.encode("".join(end * length + name + end for name in names))
     both = np.lib.stride_tricks.sliding_window_view(ids, length + 1)
@@ -139,6 +146,7 @@ def padded(names, vocabulary):
     """
     _check(names, vocabulary)
     size = np.array([len(name) for name in names])
+    _check_size("padded", len(names) * (int(size.max()) + 2), names)
     both = np.zeros((len(names), size.max() + 2), np.int64)  # 0: the boundary
     for row, name in zip(both, names):
         row[1:len(name) + 1] = vocabulary.encode(name)
@@ -151,13 +159,21 @@ def unpadded(ids, vocabulary):
     return [vocabulary.decode(row).split(vocabulary.boundary)[0] for row in ids]
 
 
+def _check_size(call, cells, names):
+    if cells > LARGEST_ARRAY:
+        longest = max(map(len, names))
+        raise ValueError(f"{call}: {cells:,} ids for {len(names):,} names, the longest of "
+                         f"{longest:,} characters; needs at most {LARGEST_ARRAY:,}, so give fewer "
+                         "or shorter ones")
+
+
 def _check(names, vocabulary):
     """Names can be framed: there are some, none empty, none with the boundary inside."""
     if vocabulary.boundary is None:
         raise ValueError("names need a boundary; build Vocabulary(names, boundary='.')")
-    if isinstance(names, str) or len(names) == 0:
+    if isinstance(names, str) or not hasattr(names, "__len__") or len(names) == 0:
         raise ValueError(f"names are {names!r}; needed a list of at least one string")
     for i, name in enumerate(names):
-        if not name or vocabulary.boundary in name:
+        if not isinstance(name, str) or not name or vocabulary.boundary in name:
             raise ValueError(f"names[{i}] is {name!r}; needed at least one character and no "
                              f"boundary {vocabulary.boundary!r} inside")
