@@ -114,10 +114,19 @@ def test_a_probe_finds_no_xor_and_nothing_in_noise():
 
 
 @pytest.mark.parametrize("sentence, call", [
-    ("given 1 examples; a variance needs two", lambda: latent_variances(VAE(6, 2, (3,)), X[:1])),
-    ("rate_and_distortion: given no examples", lambda: rate_and_distortion(VAE(6, 2, (3,)), X[:0])),
+    ("given 1 examples; needs at least 2", lambda: latent_variances(VAE(6, 2, (3,)), X[:1])),
+    ("rate_and_distortion: given 0 ex", lambda: rate_and_distortion(VAE(6, 2, (3,)), X[:0])),
     (r"z \(4, 2\) with 3 labels", lambda: linear_probe(np.zeros((4, 2)), np.zeros(3, int),
                                                        np.zeros((4, 2)), np.zeros(4, int))),
+    *[(f"{f.__name__}: batch_size is 0; needs a whole number", lambda f=f:
+       f(VAE(6, 2, (3,)), X, batch_size=0)) for f in (latent_variances, rate_and_distortion)],
+    ("mean_and_error: batch_size is 0", lambda: mean_and_error(len, X, batch_size=0)),
+    *[("linear_probe: labels are .*; needs integers from 0, with at most 268,435,456 numbers",
+       lambda y=y: linear_probe(*[X[:4], np.array([0, 1, 0, y])] * 2))
+      for y in (10 ** 12, -1, 0.5)],
+    *[("linear_probe: z .* is empty, or has NaN or infinity",
+       lambda z=z: linear_probe(z, np.arange(len(z)), z, np.arange(len(z))))
+      for z in (X[:0], X[:4] * np.nan)],
     ("rows of one length", lambda: linear_probe(np.zeros((4, 2)), np.zeros(4, int),
                                                 np.zeros((4, 3)), np.zeros(4, int))),
 ])

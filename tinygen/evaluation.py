@@ -12,7 +12,10 @@ from .engine.backend import normal, to_numpy, xp
 from .engine.fused import cross_entropy
 from .engine.products import linear
 from .engine.tensor import grad, no_grad, tensor
+from .nn.linear import check_sizes
 from .optim import Adam, cosine
+
+LARGEST = 1 << 28               # numbers of a probe's logits, a GiB
 
 
 def mean_and_error(f, x, batch_size=500):
@@ -27,17 +30,23 @@ def mean_and_error(f, x, batch_size=500):
 
 def _values(f, x, batch_size):
     """f of every example, (N,) float64 on the host."""
-    if len(x) == 0:
-        raise ValueError("mean_and_error: given no examples")
     values = []
     with no_grad():
-        for i in range(0, len(x), batch_size):
-            batch = xp.asarray(x[i:i + batch_size])
+        for batch in _batches("mean_and_error", x, batch_size):
             values.append(to_numpy(f(batch)))
             if values[-1].shape != (len(batch),):
                 raise ValueError(f"mean_and_error: f gave shape {values[-1].shape} for "
                                  f"{len(batch)} examples; needs one value each, as log_prob gives")
     return numpy.concatenate(values).astype("float64")
+
+
+def _batches(name, x, batch_size, least=1):
+    """The examples x, batch_size at a time; ValueError where they are fewer than `least`."""
+    check_sizes(name, batch_size=batch_size)
+    if len(x) < least:
+        raise ValueError(f"{name}: given {len(x)} examples; needs at least {least}")
+    for i in range(0, len(x), batch_size):
+        yield xp.asarray(x[i:i + batch_size])
 
 
 def bits_per_dim(nats, D):
@@ -98,11 +107,9 @@ def latent_variances(model, x, batch_size=500):
     """Var_x E_q[z | x] of each latent: (Z,) on the host, 0 where z says nothing of x.
 
     x (N, D), N at least 2. Under N(0, I) a latent in full use comes near 1."""
-    if len(x) < 2:
-        raise ValueError(f"latent_variances: given {len(x)} examples; a variance needs two or more")
     with no_grad():
-        means = [to_numpy(model.encode(xp.asarray(x[i:i + batch_size])).mu)
-                 for i in range(0, len(x), batch_size)]
+        means = [to_numpy(model.encode(batch).mu)
+                 for batch in _batches("latent_variances", x, batch_size, 2)]
     return numpy.concatenate(means).var(0, ddof=1, dtype="float64")
 
 
@@ -115,12 +122,10 @@ def active_units(model, x, threshold=0.01):
 def rate_and_distortion(model, x, batch_size=500):
     """(E KL(q(z | x) || p(z)), -E ln p(x | z)) over the examples x, nats per example, one z each.
     Their sum is -ELBO. Source: Alemi et al. 2018, section 2."""
-    if len(x) == 0:
-        raise ValueError("rate_and_distortion: given no examples")
     sums = numpy.zeros(2)
     with no_grad():
-        for i in range(0, len(x), batch_size):
-            log_likelihood, kl = model.parts(xp.asarray(x[i:i + batch_size]))
+        for batch in _batches("rate_and_distortion", x, batch_size):
+            log_likelihood, kl = model.parts(batch)
             sums += float(kl.sum().item()), -float(log_likelihood.sum().item())
     rate, distortion = (sums / len(x)).tolist()
     return rate, distortion
@@ -137,6 +142,12 @@ def linear_probe(z, y, z_test, y_test, steps=300):
     if len(z) != len(y) or len(z_test) != len(y_test) or z.shape[1:] != z_test.shape[1:]:
         raise ValueError(f"linear_probe: z {z.shape} with {len(y)} labels, z_test {z_test.shape} "
                          f"with {len(y_test)}; needs a label for each row, and rows of one length")
+    if not (z.size and z_test.size and numpy.isfinite(z).all() and numpy.isfinite(z_test).all()):
+        raise ValueError(f"linear_probe: z {z.shape} or z_test {z_test.shape} is empty, or has NaN "
+                         "or infinity; needs finite numbers")
+    if y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= LARGEST // max(len(z), len(z_test)):
+        raise ValueError(f"linear_probe: labels are {y.dtype} from {y.min()} to {y.max()}; needs "
+                         f"integers from 0, with at most {LARGEST:,} numbers (examples, labels)")
     center, spread = z.mean(0), z.std(0) + 1e-6
     z, z_test = (xp.asarray((a - center) / spread) for a in (z, z_test))
     W, b = (tensor(numpy.zeros(shape, "float32"), requires_grad=True)

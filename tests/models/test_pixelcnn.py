@@ -335,6 +335,8 @@ ZEROS, CLASSES = np.zeros((2, 9)), gated(3, classes=4)
     (r"kernels are \(4, 3\); needs odd sizes", lambda: PixelCNN(3, kernels=(4, 3))),
     (r"kernels are \(7, 2\); needs odd sizes", lambda: GatedPixelCNN(3, kernels=(7, 2))),
     (r"kernels are \(1, 3\); .* at least 3 for the first", lambda: PixelCNN(3, kernels=(1, 3))),
+    ("PixelCNN: kernels is 7; needs two sizes", lambda: PixelCNN(3, kernels=7)),
+    (r"GatedPixelCNN: kernels is \(7,\); needs two", lambda: GatedPixelCNN(3, kernels=(7,))),
     ("channels is 7; residual blocks halve", lambda: PixelCNN(3, channels=7, residual=True)),
     ("layers is 0; needs a whole number", lambda: GatedPixelCNN(3, layers=0)),
     ("classes is 0; needs a whole number", lambda: GatedPixelCNN(3, classes=0)),

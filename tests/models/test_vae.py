@@ -559,10 +559,14 @@ WHITE = np.full((2, 9), 255, "uint8")
      lambda m: VAE(64, 4, coders=conv_coders(8, 3)).elbo(np.zeros((2, 64)))),
     (r"VampPrior: pseudo-inputs of shape \(0, 9\); needs \(K, D\), one a row and at least one",
      lambda m: VampPrior(m.encoder, np.zeros((0, 9), "float32"))),
-    *[("Bernoulli: x runs from 255 to 255; needs values from 0 to 1", lambda m, score=score: score(m))
-      for score in (lambda m: m.loss(WHITE), lambda m: m.elbo(WHITE),
-                    lambda m: m.log_prob_bound(WHITE, 3), lambda m: Autoencoder(9, 2).loss(WHITE))],
+    *[("Bernoulli: x runs from 255 to 255; needs values from 0 to 1", score) for score in (
+        lambda m: m.loss(WHITE), lambda m: m.elbo(WHITE), lambda m: m.log_prob_bound(WHITE, 3),
+        lambda m: Autoencoder(9, 2).loss(WHITE))],
     ("VAE: latent is 0; needs a whole number", lambda m: VAE(9, latent=0)),
+    *[(f"{kind.__name__}: hidden is 8; needs a size for each", lambda m, kind=kind, sizes=sizes:
+       kind(9, *sizes, hidden=8)) for kind, sizes in (
+        (VAE, ()), (Autoencoder, ()), (ConditionalVAE, (3,)), (HierarchicalVAE, ()))],
+    ("HierarchicalVAE: hidden_top is 8", lambda m: HierarchicalVAE(9, hidden_top=8)),
     ("Autoencoder: latent is 0", lambda m: Autoencoder(9, latent=0)),
     ("HierarchicalVAE: top is 0", lambda m: HierarchicalVAE(9, (4, 0))),
     ("MixturePrior: K is 0", lambda m: MixturePrior(3, 0)),

@@ -396,6 +396,7 @@ def test_normalisation_gradients(layer, shape, rng):
     (lambda: Embedding(3, 0), "Embedding: dim is 0"),
     (lambda: mlp((4,), tg.relu), r"mlp: sizes are \(4,\); needs at least"),
     (lambda: mlp((4, 0, 1), tg.relu), "Linear: n_out is 0"),
+    (lambda: mlp(8, tg.relu), "mlp: sizes is 8; needs a size for each layer"),
     (lambda: Conv2d(0, 1, 3), "Conv2d: n_in is 0"),
     (lambda: Conv2d(1, 1, (3, 0)), "Conv2d: kernel_width is 0"),
     (lambda: Conv2d(4, 4, 3, groups=0), "Conv2d: groups is 0"),

@@ -44,6 +44,7 @@ class MaskedLinear(Linear):
 
 def mlp(sizes, activation):
     """A multi-layer perceptron: Linear layers of these sizes, an activation between each two."""
+    sizes = widths("mlp", sizes, "sizes")
     if len(sizes) < 2:
         raise ValueError(f"mlp: sizes are {sizes}; needs at least the input's and the output's")
     layers = []
@@ -61,6 +62,15 @@ class Embedding(Module):
 
     def forward(self, ids):
         return embedding(self.W, ids)
+
+
+def widths(layer, hidden, name="hidden"):
+    """hidden as a tuple, ValueError where it is none: the sizes of layers one after the other."""
+    try:
+        return tuple(hidden)
+    except TypeError:
+        raise ValueError(f"{layer}: {name} is {hidden!r}; needs a size for each layer, such as "
+                         "(64, 64)") from None
 
 
 def check_sizes(layer, **sizes):

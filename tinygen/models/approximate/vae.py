@@ -16,7 +16,7 @@ from ...engine.reductions import logsumexp, mean, sum
 from ...engine.shaping import concatenate, split, stack
 from ...engine.tensor import no_grad
 from ...nn import Conv2d, ConvTranspose2d, Linear, Module, Sequential, init, mlp
-from ...nn.linear import check_sizes
+from ...nn.linear import check_sizes, widths
 from ..branches import Approximate, as_batch
 from .priors import StandardNormal
 
@@ -79,7 +79,7 @@ class Autoencoder(Module):
 
     def __init__(self, D, latent=20, hidden=(200, 200), activation=tanh):
         check_sizes("Autoencoder", D=D, latent=latent)
-        self.D = D
+        self.D, hidden = D, widths("Autoencoder", hidden)
         self.encoder = mlp((D, *hidden, latent), activation)
         self.decoder = mlp((latent, *reversed(hidden), D), activation)
 
@@ -115,6 +115,7 @@ class VAE(Approximate):
     def __init__(self, D, latent=20, hidden=(200, 200), activation=tanh, coders=None,
                  likelihood=Bernoulli, prior=None):
         check_sizes(type(self).__name__, D=D, latent=latent)
+        hidden = widths(type(self).__name__, hidden)
         self.D, self.latent, self.likelihood = D, latent, likelihood
         self.encoder, self.decoder = coders or (
             mlp((D, *hidden, 2 * latent), activation),
@@ -213,7 +214,7 @@ class ConditionalVAE(VAE):
 
     def __init__(self, D, classes, latent=20, hidden=(200, 200), activation=tanh, **settings):
         check_sizes("ConditionalVAE", classes=classes, latent=latent)
-        self.classes = classes
+        self.classes, hidden = classes, widths("ConditionalVAE", hidden)
         super().__init__(D, latent, coders=(
             mlp((D + classes, *hidden, 2 * latent), activation),
             mlp((latent + classes, *reversed(hidden), D), activation)), **settings)
@@ -240,7 +241,8 @@ class HierarchicalVAE(VAE):
 
     def __init__(self, D, latents=(100, 50), hidden=(200, 200), hidden_top=(100, 100),
                  activation=tanh, **settings):
-        low, top = latents
+        (low, top), hidden_top = latents, widths("HierarchicalVAE", hidden_top, "hidden_top")
+        hidden = widths("HierarchicalVAE", hidden)
         check_sizes("HierarchicalVAE", low=low, top=top)
         prior = VAE(low, top, likelihood=normal_of_halves, coders=(
             mlp((low, *hidden_top, 2 * top), activation),

@@ -14,6 +14,7 @@ what the sequences are:
 SequenceModel holds what all such networks share; WaveNet is the one made of convolutions.
 """
 import math
+from numbers import Integral
 
 from ...distributions import Categorical
 from ...engine.backend import xp
@@ -38,7 +39,7 @@ class SequenceModel(Tractable):
         name = type(self).__name__
         check_sizes(name, V=V, context=context)
         for role, token in (("start", start), ("end", end)):
-            if token is not None and not 0 <= token < V:
+            if token is not None and not (isinstance(token, Integral) and 0 <= token < V):
                 raise ValueError(f"{name}: {role} is {token}; needs an id from 0 to {V - 1}, or "
                                  "None")
         self.V, self.context, self.end = V, context, end
@@ -79,7 +80,9 @@ class SequenceModel(Tractable):
 
     def next_token_loss(self, x, y):
         """-ln p(y_t | x_1 ... x_t), nats per token, a mean over all.   x, y (B, T): windows of one
-        long text, y a step ahead; what came before the window is not known, nor is `start` used."""
+        long text, T at most the context, y a step ahead; what came before the window is not known,
+        nor is `start` used."""
+        x = self._ids(x)
         return cross_entropy(self(x), y)
 
     def _ids(self, x):
@@ -105,7 +108,7 @@ class SequenceModel(Tractable):
         are, draws follow p. length: by default what the context has room for. A text may be longer:
         a memory that holds `context` tokens is made anew from the last half of them.
         report(t, length, {}, n / length) hears of each step, as Progress does."""
-        self._check_sampling(prompt, temperature, top_k)
+        self._check_sampling(length, prompt, temperature, top_k)
         first = 1 + len(prompt)
         length = self.context + 1 - first if length is None else length
         last, end = first + length - (self.end is not None), self.end or 0
@@ -127,16 +130,20 @@ class SequenceModel(Tractable):
                         break
         return x[:, first:]
 
-    def _check_sampling(self, prompt, temperature, top_k):
+    def _check_sampling(self, length, prompt, temperature, top_k):
         name = type(self).__name__
         if len(prompt) >= self.context:
             raise ValueError(f"{name}: a prompt of {len(prompt)} tokens; the context holds "
                              f"{self.context} with the next one, so give the last of the prompt")
-        if not temperature > 0:
-            raise ValueError(f"{name}: temperature is {temperature}; needs a number above 0 "
-                             "(top_k=1 takes the likeliest)")
-        if top_k is not None and not 1 <= top_k <= self.V:
-            raise ValueError(f"{name}: top_k is {top_k}; needs a number from 1 to {self.V}")
+        if len(prompt):
+            self._ids(xp.asarray(prompt)[None])
+        if length is not None and not (isinstance(length, Integral) and length >= 0):
+            raise ValueError(f"{name}: length is {length}; needs a whole number of at least 0")
+        if not 1e-30 <= temperature < math.inf:
+            raise ValueError(f"{name}: temperature is {temperature}; needs a number of at least "
+                             "1e-30 (top_k=1 takes the likeliest)")
+        if top_k is not None and not (isinstance(top_k, Integral) and 1 <= top_k <= self.V):
+            raise ValueError(f"{name}: top_k is {top_k}; needs a whole number from 1 to {self.V}")
 
 
 def drawn(logits, temperature, top_k):

@@ -25,10 +25,10 @@ LARGEST = 1 << 26               # cells of a table: 512 MiB
 LEAST = 1e-3                    # examples that a component must answer for to be estimated
 
 
-def _check_table(name, cells, smoothing):
-    if cells > LARGEST:
-        raise ValueError(f"{name}: a table of {cells:,} cells; needs at most {LARGEST:,}: counting "
-                         "does not scale, so cut it coarser")
+def _check_table(name, base, power, smoothing):
+    if power * math.log2(base) > math.log2(LARGEST):
+        raise ValueError(f"{name}: a table of {base}^{power} cells; needs at most {LARGEST:,}: "
+                         "counting does not scale, so cut it coarser")
     if not 0 <= smoothing < math.inf:
         raise ValueError(f"{name}: smoothing is {smoothing}; needs a number from 0 up")
 
@@ -80,7 +80,7 @@ class Histogram(Tractable):
         self.low, self.high = ([float(v) for v in edge] for edge in (low, high))
         self.D, self.bins, self.smoothing = len(self.low), bins, float(smoothing)
         check_sizes("Histogram", bins=bins)
-        _check_table("Histogram", bins ** self.D, smoothing)
+        _check_table("Histogram", bins, self.D, smoothing)
         if not self.low or len(self.high) != self.D or not all(
                 -math.inf < a < b < math.inf for a, b in zip(self.low, self.high)):
             raise ValueError(f"Histogram: low {low} and high {high}; needs low < high on each axis")
@@ -247,9 +247,9 @@ class LanguageModel(Tractable):
     def sample(self, n, longest=100, temperature=1.0):
         """n names (n, T), as log_prob takes them; those without an end after `longest` characters
         are cut there. Logits are divided by the temperature: below 1, likely names are likelier."""
-        if not temperature > 0 or longest < 1:
+        if not 1e-30 <= temperature < math.inf or longest < 1:
             raise ValueError(f"sample: temperature {temperature} and longest {longest}; needs a "
-                             "temperature above 0 and room for at least one character")
+                             "temperature of at least 1e-30 and room for at least one character")
         x, ids, state = [], xp.zeros(n, dtype="int64"), self.start(n)
         open_ended = ids == 0
         with no_grad():
@@ -322,7 +322,7 @@ class NGram(MarkovModel):
 
     def __init__(self, V, n=2, smoothing=1.0):
         check_sizes("NGram", V=V, n=n)
-        _check_table("NGram", V ** n, smoothing)
+        _check_table("NGram", V, n, smoothing)
         self.V, self.context, self.smoothing = V, n - 1, float(smoothing)
         self.log_p = tensor(xp.full((V ** (n - 1), V), -math.log(V)))
 

@@ -21,6 +21,7 @@ from ...engine.elementwise import log, relu, sigmoid
 from ...engine.reductions import sum
 from ...engine.shaping import concatenate, split
 from ...nn import Conv2d, Sequential
+from ...nn.linear import check_sizes
 from .coupling_flow import Coupling
 from .flow import ActNorm, Bijection, Chain, Flow, InvertibleLinear, _values
 
@@ -148,11 +149,21 @@ def conv_net(C, hidden):
     return Sequential(Conv2d(C, hidden, 3, padding=1), relu, Conv2d(hidden, hidden, 1), relu, last)
 
 
+def check_picture(name, shape, **sizes):
+    """ValueError unless shape is (C, H, W), and each of the sizes a whole number from 1 up."""
+    if len(shape) != 3:
+        raise ValueError(f"{name}: shape is {shape}; needs (C, H, W), such as (1, 28, 28)")
+    check_sizes(name, **dict(zip("CHW", shape)), **sizes)
+
+
 def realnvp(shape, scales=2, hidden=32, levels=256, alpha=0.05):
     """RealNVP on pixels 0 .. levels - 1, shape (C, H, W): at each scale three couplings on
     checkerboards, three on halves of the channels; at the last, four on checkerboards.
 
-    ActNorm stands where Dinh et al. 2017 have batch normalisation."""
+    ActNorm stands where Dinh et al. 2017 have batch normalisation. A step keeps about
+    B H W (12 C + 5 hidden) numbers for each coupling on C channels of H x W."""
+    check_picture("realnvp", shape, scales=scales, hidden=hidden)
+
     def couplings(C, masks):
         return [f for mask in masks for f in (ActNorm(C), Coupling(mask, conv_net(C, hidden)))]
 
@@ -169,7 +180,10 @@ def glow(shape, scales=2, steps=4, hidden=32, levels=256, alpha=0.05):
     """Glow on pixels 0 .. levels - 1, shape (C, H, W): at each scale a squeeze and `steps` times
     ActNorm, a 1 x 1 convolution, a coupling on half of the channels.
 
-    Source: Kingma & Dhariwal 2018, figure 2; Logit is of Dinh et al. 2017."""
+    Memory of a step as realnvp. Source: Kingma & Dhariwal 2018, figure 2; Logit is of Dinh et al.
+    2017."""
+    check_picture("glow", shape, scales=scales, steps=steps, hidden=hidden)
+
     def build(C, scales):
         coarse = [f for _ in range(steps) for f in (
             ActNorm(4 * C), InvertibleLinear(4 * C),

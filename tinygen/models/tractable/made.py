@@ -23,7 +23,7 @@ from ...engine.reductions import logsumexp, sum
 from ...engine.shaping import concatenate, stack
 from ...engine.tensor import no_grad, tensor
 from ...nn import MaskedLinear, init
-from ...nn.linear import check_sizes
+from ...nn.linear import check_sizes, widths
 from ..branches import Tractable, as_batch
 
 
@@ -32,10 +32,7 @@ class Autoregressive(Tractable):
 
     def set_order(self, order):
         """order (D,): a permutation of 0..D-1, else ValueError."""
-        order = to_numpy(order).reshape(-1)
-        if sorted(order.tolist()) != list(range(self.D)):
-            raise ValueError(f"{type(self).__name__}: order must be a permutation of "
-                             f"0..{self.D - 1}, the rank of each x_i")
+        order = permutation(type(self).__name__, order, self.D)
         self.order = tensor(order)
         self.sequence = numpy.argsort(order)            # which x comes first, second, ...
 
@@ -60,6 +57,17 @@ class Autoregressive(Tractable):
             for i in self.sequence.tolist() if n else ():
                 x[:, i] = u[:, i] < sigmoid(self.conditionals(x).data[:, i])
         return x
+
+
+def permutation(name, order, D):
+    """order as integers (D,); ValueError unless it has each of 0..D-1 once."""
+    try:
+        order = to_numpy(order).reshape(-1)
+        if sorted(order.tolist()) == list(range(D)):
+            return order.astype("int64")
+    except (TypeError, ValueError):             # what is no number, or of uneven length
+        pass
+    raise ValueError(f"{name}: order must be a permutation of 0..{D - 1}, the rank of each x_i")
 
 
 class FVSBN(Autoregressive):
@@ -140,22 +148,28 @@ class MADE(Autoregressive):
     Source: Germain et al. 2015, eqs. 8 to 13."""
 
     def __init__(self, D, hidden=(512, 512), order=None, activation=relu, direct=False):
-        sizes = (D, *hidden, D)
+        sizes = (D, *widths("MADE", hidden), D)
         self.D, self.activation = D, activation
         self.layers = [MaskedLinear(a, b) for a, b in zip(sizes, sizes[1:])]
         self.direct = MaskedLinear(D, D, bias=False) if direct else None
         self.set_order(range(D) if order is None else order)
 
     def set_order(self, order, degrees=None):
-        """order (D,): a permutation of 0..D-1. degrees: one integer array per hidden layer."""
+        """order (D,): a permutation of 0..D-1. degrees: one array per hidden layer, of integers
+        0..D-2."""
         super().set_order(order)
-        order, widths = to_numpy(self.order), [layer.W.shape[1] for layer in self.layers[:-1]]
+        order, units = to_numpy(self.order), [layer.W.shape[1] for layer in self.layers[:-1]]
         if degrees is None:
-            degrees = [numpy.arange(n) * max(self.D - 1, 1) // n for n in widths]
+            degrees = [numpy.arange(n) * max(self.D - 1, 1) // n for n in units]
         degrees = [to_numpy(degree) for degree in degrees]
-        if [len(degree) for degree in degrees] != widths:
+        if [len(degree) for degree in degrees] != units:
             raise ValueError(f"MADE: {[len(degree) for degree in degrees]} degrees for hidden "
-                             f"layers of {widths} units; each unit needs one")
+                             f"layers of {units} units; each unit needs one")
+        most = max(self.D - 2, 0)
+        if not all(degree.dtype.kind in "iu" and ((0 <= degree) & (degree <= most)).all()
+                   for degree in degrees):
+            raise ValueError(f"MADE: degrees are {degrees}; needs integers from 0 to {most}, the "
+                             "highest rank that a unit may see")
         for layer, mask in zip(self.layers, masks(order, degrees)):
             layer.set_mask(mask)
         if self.direct:

@@ -48,6 +48,9 @@ class _PixelModel(Tractable):
     def __init__(self, size, k, channels, layers, kernels, classes=None):
         name = type(self).__name__
         self.size = H, W = pair(name, "size", size, 1)
+        if not hasattr(kernels, "__len__") or len(kernels) != 2:
+            raise ValueError(f"{name}: kernels is {kernels!r}; needs two sizes, of the first layer "
+                             "and of the others")
         check_sizes(name, channels=channels, layers=layers, first_kernel=kernels[0],
                     later_kernels=kernels[1], classes=1 if classes is None else classes)
         if not isinstance(k, numbers.Integral) or k < 2:
