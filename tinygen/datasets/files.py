@@ -24,7 +24,7 @@ except ImportError:  # Windows: two processes that start together may download t
     fcntl = None
 
 TIMEOUT = 20.0  # seconds without a byte before a mirror is given up
-PIECE = 1 << 16  # bytes asked of the net at a time
+PIECE = 1 << 16  # bytes asked of the net, or of a file, at a time
 NET_PROBLEMS = (OSError, http.client.HTTPException, ValueError)
 SLACK = 1 << 16  # gzip makes incompressible bytes slightly larger, never by this much
 
@@ -71,13 +71,22 @@ def read_bounded(path, most):
         with open(path, "rb") as raw:
             # The first bytes tell, not the name: servers and browsers unpack on the way.
             zipped = raw.peek(2)[:2] == b"\x1f\x8b"
-            data = (gzip.GzipFile(fileobj=raw) if zipped else raw).read(most + 1)
+            data = _at_most(most + 1, gzip.GzipFile(fileobj=raw) if zipped else raw)
     except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
         raise ValueError(f"{path}: broken gzip file ({problem}); put a whole copy there, or "
                          "delete it") from problem
     if len(data) > most:
         raise too_big
     return data
+
+
+def _at_most(n, file):
+    """Its first n bytes by pieces: read(n) would set n bytes aside for the smallest file."""
+    pieces = []
+    while n > 0 and (piece := file.read(min(PIECE, n))):
+        pieces.append(piece)
+        n -= len(piece)
+    return b"".join(pieces)
 
 
 def read_npz(path, most):
