@@ -354,6 +354,9 @@ def test_arrays_that_are_named_are_used():
             (g / x, g, "the factor x is missing"),
             (g, g + 0.5 * x, "a term x * k is missing, k constant along axes 0 and 1"),
             (np.where(abs(x) < 1, g, -g), g, "right only where |x| < 1."),
+            (g * (1 - y) ** 2, g * (1 - y * y), "the factor (1 - y)^2 where (1 - y^2) was needed"),
+            (g * (1 - x * x), g * (1 - y * y), "the factor (1 - x^2) where (1 - y^2) was needed"),
+            (g / (1 - y * y), g * (1 - y * y), "divided by (1 - y^2) instead of multiplied by it"),
             (np.where(x < 0, g, 0), g, "right only where x < 0; elsewhere all zeros"),
             (g.T @ x, g @ x.T, "g.T @ x where g @ x.T was needed"),
             (g.sum(1), g.sum(0), "g summed over axis 1 where g summed over axis 0")]:

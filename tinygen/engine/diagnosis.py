@@ -36,7 +36,8 @@ def diagnose(given, wanted, terms=None, **named):
             term = regress(a, b, terms, **named) if terms else None
             rows = chain([(term, term)], _multiples(a, b, sizes), _places(a, b), _sums(a, b),
                          _formulas(a, b, named), _parts(a, b, sizes, like),
-                         _factors(a, b, sizes, like), _offsets(a, b, like))
+                         _factors(a, b, sizes, like), _offsets(a, b, like),
+                         _replaced(a, b, like))
         return next((words for holds, words in rows if holds), CANNOT_TELL)
 
 
@@ -113,8 +114,9 @@ def _formulas(a, b, named):
 
 
 FORMS = {"{}": lambda t: t, "(1 - {})": lambda t: 1 - t, "(1 + {})": lambda t: 1 + t,
-         "{}^2": lambda t: t * t, "(1 - {}^2)": lambda t: 1 - t * t, "sqrt({})": numpy.sqrt,
-         "{0} (1 - {0})": lambda t: t * (1 - t), "exp({})": numpy.exp}
+         "{}^2": lambda t: t * t, "sqrt({})": numpy.sqrt, "exp({})": numpy.exp,
+         "(1 - {}^2)": lambda t: 1 - t * t, "{0} (1 - {0})": lambda t: t * (1 - t),
+         "(1 - {})^2": lambda t: (1 - t) ** 2}
 
 
 def _factors(a, b, sizes, like):
@@ -168,6 +170,17 @@ def _offsets(a, b, like):
     for name, t in like.items():
         yield same(a, t), f"{name} itself: the other factors of the chain rule are missing"
     yield not numpy.isfinite(a).all(), "not finite in places"
+
+
+def _replaced(a, b, like):
+    """One factor where another was needed: of the same array, or the same of another array."""
+    made = [(name, form, function(t)) for form, function in reversed(FORMS.items())
+            for name, t in like.items() if b.size > 2]
+    for (p, f, s), (q, h, t) in permutations(made, 2):
+        if (p == q or f == h) and not same(s, t):
+            yield same(a * t, b * s), f"the factor {f.format(p)} where {h.format(q)} was needed"
+    for name, form, t in made:
+        yield same(a * t * t, b), f"divided by {form.format(name)} instead of multiplied by it"
 
 
 def regress(given, wanted, terms, **named):

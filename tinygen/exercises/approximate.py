@@ -74,6 +74,8 @@ REPARAMETERISATION = Exercise(
             sample=lambda mu, logvar, eps: mu * eps + np.exp(0.5 * logvar)),
         "logvar is used as the standard deviation": dict(
             sample=lambda mu, logvar, eps: mu + logvar * eps),
+        "s multiplies mu as well: only the noise": dict(
+            sample=lambda mu, logvar, eps: np.exp(0.5 * logvar) * (mu + eps)),
         "the factor s of the noise is missing": dict(sample=lambda mu, logvar, eps: mu + eps)},
     hint="z = mu + s eps with s = e^(logvar / 2). Differentiate by mu, then by s and s by logvar.",
     stronger="dz/dmu = 1, dz/ds = eps and ds/dlogvar = s / 2; g multiplies each.",
@@ -105,6 +107,12 @@ ELBO = Exercise(
         "the pixels are averaged: add their logarithms up": dict(
             elbo=lambda x, logits, mu, logvar: (
                 x * logits - softplus(logits)).mean(1) - _kl(mu, logvar)),
+        "a KL added up over the batch: each example has its own": dict(
+            elbo=lambda x, logits, mu, logvar: (
+                x * logits - softplus(logits)).sum(1) - _kl(mu, logvar).sum()),
+        "softplus(-l) where softplus(l) was needed: ln(1 - sigmoid(l)) = -softplus(l)": dict(
+            elbo=lambda x, logits, mu, logvar: (
+                x * logits - softplus(-logits)).sum(1) - _kl(mu, logvar)),
         "a KL averaged over the batch: each example has its own": dict(
             elbo=lambda x, logits, mu, logvar: (
                 x * logits - softplus(logits)).sum(1) - _kl(mu, logvar).mean()),
@@ -181,6 +189,11 @@ EM_STEP = Exercise(
             r=_responsibilities(x, w, m, v / 2))),
         "the mean of x^2: the mean's own square is to be taken off": dict(
             em_step=lambda x, *args: (*_em(x, *args)[:3], _em(x, *args, centre=0)[3])),
+        "the mean of all points: each point counts r_nk times": dict(
+            em_step=lambda x, *args: (*_em(x, *args)[:2], x.mean() + 0 * args[1],
+                                      _em(x, *args)[3])),
+        "the variance of all points: each point counts r_nk times": dict(
+            em_step=lambda x, *args: (*_em(x, *args)[:3], x.var() + 0 * args[1])),
         "the variances are divided by n_k - 1: EM divides by n_k": dict(
             em_step=lambda *args: (*_em(*args)[:3], _em(*args)[3] * _em(*args)[0].sum(0) / (
                 _em(*args)[0].sum(0) - 1))),
@@ -219,6 +232,9 @@ K_SAMPLE_BOUND = Exercise(
             k_sample_bound=lambda logw: np.logaddexp.reduce(logw, 1) - logw.shape[1]),
         "the bound divided by k: the mean is inside the logarithm": dict(
             k_sample_bound=lambda logw: _bound(logw) / logw.shape[1]),
+        "logw averaged with its own weights: the logarithm of the mean weight was needed": dict(
+            k_sample_bound=lambda logw: (np.exp(logw - np.logaddexp.reduce(
+                logw, 1, keepdims=True)) * logw).sum(1)),
         "divided by k - 1: the mean of k weights divides by k": dict(
             k_sample_bound=lambda logw: _bound(logw) + np.log(
                 logw.shape[1] / (logw.shape[1] - 1))),

@@ -24,7 +24,8 @@ CHAIN_RULE = Exercise(
     right=SimpleNamespace(gradients=_chain),
     run=lambda answer, **args: named(answer.gradients(*args.values()), "dx", "dw", "db"),
     cases=[_chain_case("plain", 1), _chain_case("plain, seven at once", 7)],
-    parts=lambda x, w, b, t: {"h": np.tanh(w * x + b), "(h - t)": np.tanh(w * x + b) - t},
+    parts=lambda x, w, b, t: {
+        "a": w * x + b, "h": np.tanh(w * x + b), "(h - t)": np.tanh(w * x + b) - t},
     hint="Go back one arrow at a time: from the loss to h, from h to a, from a to each of x, w, b.",
     stronger="d loss / dh = 2 (h - t) and dh/da = 1 - h^2. Their product is d loss / da; multiply "
              "it by da/dx = w, da/dw = x, da/db = 1.",
@@ -268,6 +269,18 @@ CROSS_ENTROPY = Exercise(
                 logits, labels - 1),
             cross_entropy_backward=lambda logits, labels: (
                 CROSS_ENTROPY.right.cross_entropy_backward(logits, labels - 1))),
+        "the logits stand where softmax(logits) was needed": dict(
+            cross_entropy_backward=lambda logits, labels: (
+                logits - _onehot(labels, logits)) / len(labels)),
+        "ln softmax stands where softmax was needed": dict(
+            cross_entropy_backward=lambda logits, labels: (
+                _log_softmax(logits) - _onehot(labels, logits)) / len(labels)),
+        "the gradient by p, -1 / p at the label: softmax's own derivative is missing": dict(
+            cross_entropy_backward=lambda logits, labels: -_onehot(labels, logits) * np.exp(
+                -_log_softmax(logits)) / len(labels)),
+        "squared differences of p and the one-hot labels, where -ln p was needed": dict(
+            cross_entropy=lambda logits, labels: (
+                (np.exp(_log_softmax(logits)) - _onehot(labels, logits)) ** 2).sum(1).mean()),
         "softmax is taken along the batch: each row adds up to 1": dict(
             cross_entropy=lambda logits, labels: -_log_softmax(logits.T).T[
                 np.arange(len(labels)), labels].mean()),
@@ -322,6 +335,10 @@ LOGSUMEXP = Exercise(
             logsumexp=lambda x: _logsumexp(x) - x.max(-1)),
         "the sum of e^x itself: its logarithm is missing": dict(
             logsumexp=lambda x: np.exp(_logsumexp(x))),
+        "the mean of e^x, where its sum was needed": dict(
+            logsumexp=lambda x: _logsumexp(x) - np.log(x.shape[-1])),
+        "y itself has no part in the derivative": dict(logsumexp_backward=lambda g, x: (
+            (g * _logsumexp(x))[..., None] * _softmax(x))),
         "the largest x alone: ln sum e^(x - m) is missing": dict(logsumexp=lambda x: x.max(-1)),
         "e^x is still to be divided by its sum": dict(
             logsumexp_backward=lambda g, x: g[..., None] * np.exp(x)),

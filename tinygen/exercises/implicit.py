@@ -32,6 +32,8 @@ GAN_LOSSES = Exercise(
             critic_loss=lambda real, fake: -np.exp(-softplus(-real)).mean() - np.exp(
                 -softplus(fake)).mean(),
             generator_loss=lambda fake: -np.exp(-softplus(-fake)).mean()),
+        "both of the critic's terms, on fake logits: the first alone was needed": dict(
+            generator_loss=lambda fake: (softplus(-fake) + softplus(fake)).mean()),
         "hinges, where softplus was needed": dict(
             critic_loss=lambda real, fake: np.maximum(1 - real, 0).mean() + np.maximum(
                 1 + fake, 0).mean()),
@@ -83,6 +85,14 @@ GRADIENT_PENALTY = Exercise(
         "the difference from 1 is not squared, so that short and long slopes cancel": dict(
             penalty=lambda slopes, weight: weight * (
                 np.sqrt((slopes * slopes).sum(1)) - 1).mean()),
+        "the root of the mean of squares: the length is that of their sum": dict(
+            penalty=lambda slopes, weight: weight * (
+                (np.sqrt((slopes * slopes).mean(1)) - 1) ** 2).mean()),
+        "the factor s / |s|, the derivative of |s|, is missing": dict(
+            penalty_backward=lambda slopes, weight: 2 * weight * (np.sqrt((slopes * slopes).sum(
+                1, keepdims=True)) - 1) / len(slopes) + 0 * slopes),
+        "each slope's own distance from 1: the length of all of an example was needed": dict(
+            penalty_backward=lambda slopes, weight: 2 * weight * (slopes - 1) / len(slopes)),
         "absolute values are added up: the length is the root of the sum of squares": dict(
             penalty=lambda slopes, weight: weight * ((abs(slopes).sum(1) - 1) ** 2).mean()),
         "the distance from 0 where that from 1 was meant": dict(

@@ -48,6 +48,9 @@ def _norm(name, title, axis, over, each):
             backward=lambda g, x, W: _norm_backward(g, x, W, 1 - axis)),
             "dW lacks the factor n: W multiplies n": dict(backward=lambda g, x, W: (
                 _norm_backward(g, x, W, axis)[0], g.sum(0), g.sum(0))),
+            "W multiplies at the end: the means are those of g W": dict(
+                backward=lambda g, x, W: (W * _norm_backward(g, x, 0 * W + 1, axis)[0],
+                                          *_norm_backward(g, x, W, axis)[1:])),
             "W is left out: the gradient of n is g W": dict(
                 backward=lambda g, x, W: _norm_backward(g, x, 0 * W + 1, axis))},
         hint=f"mu and s depend on every element of {over}: x reaches y by three ways. Go them one "
@@ -240,6 +243,10 @@ ATTENTION = Exercise(
             lambda s: s, lambda q, k: 1),
         "each query sees only the keys up to its own place: no mask was asked for": _attend_with(
             lambda s: _softmax(np.where(np.tri(*s.shape) > 0, s, -np.inf))),
+        "ds is dp itself: softmax's derivative is missing": dict(
+            attention_backward=lambda g, q, k, v: (
+                g @ v.T @ k / q.shape[1] ** 0.5, v @ g.T @ q / q.shape[1] ** 0.5,
+                _weights(q, k).T @ g)),
         "dp is made with k: it is g v^T": dict(
             attention_backward=lambda g, q, k, v: (*_attend_backward(g, q, k, k)[:2],
                                                    _weights(q, k).T @ g)),

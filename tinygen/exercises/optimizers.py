@@ -185,6 +185,10 @@ CLIPPING = Exercise(
             lambda grads: sum((g * g).sum() for g in grads)),
         "the root of the mean of squares is taken for the length: that of their sum was needed":
             _clip_by(lambda grads: _clip(grads, 1)[1] / np.sqrt(sum(g.size for g in grads))),
+        "absolute values are added up: the length is the root of the sum of squares": _clip_by(
+            lambda grads: sum(abs(g).sum() for g in grads)),
+        "scaled to length 1 where max_norm was needed": dict(clip=lambda grads, max_norm: (
+            [g / _clip(grads, 1)[1] for g in grads], _clip(grads, 1)[1])),
         "multiplied by norm / max_norm: it is max_norm / norm": dict(
             clip=lambda grads, max_norm: ([g * (_clip(grads, 1)[1] / max_norm) for g in grads],
                                           _clip(grads, 1)[1])),

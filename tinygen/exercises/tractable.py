@@ -161,6 +161,13 @@ COUPLING = Exercise(
             dict(inverse=_from_wrong_half),
         "the inverse goes forward: it must undo": _inverse_variant(
             lambda b, s, t: b * np.exp(s) + t),
+        "the product of the s: the log of a product is the sum of logs": dict(
+            forward=lambda x, net: (_coupling(x)[0], net(np.split(x, 2, axis=1)[0])[0].prod(1))),
+        "the determinant itself: its logarithm was asked for": dict(
+            forward=lambda x, net: (_coupling(x)[0], np.exp(_coupling(x)[1]))),
+        "the factor e^s is missing": _forward_variant(lambda b, s, t: b + t),
+        "t is added on the way back: take it off": _inverse_variant(
+            lambda b, s, t: (b + t) * np.exp(-s)),
         "logdet adds up e^s where s was needed: ln e^s = s": dict(
             forward=lambda x, net: (_coupling(x)[0],
                                     np.exp(net(np.split(x, 2, axis=1)[0])[0]).sum(1)))},
