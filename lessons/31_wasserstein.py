@@ -5,6 +5,7 @@ distance says how far to carry them:  W1(p, q) = max over |dC/dx| <= 1 of E_p[C(
 Three ways to hold the slope: clip the weights; penalise (|dC/dx| - 1)^2 between p and q (WGAN-GP);
 penalise |dC/dx|^2 at real examples (R1). To lower a slope it is differentiated: lesson 07 at work.
 
+Promise: apart, JS is flat at ln 2; WGAN-GP tells W1 + W1^2 / 20 within 0.15, and G comes home.
 Changed since lesson 30: the critic gives a height, not a chance, and its slope is part of the loss
     python lessons/31_wasserstein.py       under a minute, offline
 

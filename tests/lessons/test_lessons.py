@@ -58,6 +58,7 @@ def test_has_the_form_of_a_lesson(lesson):
     assert len(lines) <= 150 and max(map(len, lines)) <= 100
     assert lines[0].startswith(f'"""Lesson {lesson.name[:2]}: ') and "?" in lines[0]
     assert re.search("[가-힣]", text), "no Korean summary"
+    assert "\nPromise: " in text.split('"""')[1]
     assert "# %%" in text and "\nassert " in text and "What we left out" in text
     assert "lesson_options(" in text
 
