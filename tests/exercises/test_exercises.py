@@ -67,6 +67,13 @@ def test_nearly_all_mistakes_get_the_right_diagnosis():
     assert share >= 0.95, "\n".join(wrong)
 
 
+@pytest.mark.parametrize("name", [n for n, e in EXERCISES.items() if e.variants])
+def test_each_variant_is_told_in_its_own_words(name):
+    exercise = EXERCISES[name]
+    for words, functions in exercise.variants.items():
+        assert words in check(exercise, {**vars(exercise.right), **functions}).what
+
+
 @pytest.mark.parametrize("name", EXERCISES)
 def test_the_bank_is_large_enough(name):
     assert len(ANSWERS[name].mistakes) >= 6

@@ -48,9 +48,6 @@ def _norm(name, title, axis, over, each):
             backward=lambda g, x, W: _norm_backward(g, x, W, 1 - axis)),
             "dW lacks the factor n: W multiplies n": dict(backward=lambda g, x, W: (
                 _norm_backward(g, x, W, axis)[0], g.sum(0), g.sum(0))),
-            "W multiplies at the end: the means are those of g W": dict(
-                backward=lambda g, x, W: (W * _norm_backward(g, x, 0 * W + 1, axis)[0],
-                                          *_norm_backward(g, x, W, axis)[1:])),
             "W is left out: the gradient of n is g W": dict(
                 backward=lambda g, x, W: _norm_backward(g, x, 0 * W + 1, axis))},
         hint=f"mu and s depend on every element of {over}: x reaches y by three ways. Go them one "
@@ -62,6 +59,9 @@ def _norm(name, title, axis, over, each):
 
 LAYER_NORM = _norm("ex10_layer_norm", "the derivative of layer norm", 1, "its row",
                    "the rows, as W and b serve them all")
+LAYER_NORM.variants["W multiplies at the end: the means are those of g W"] = dict(
+    backward=lambda g, x, W: (W * _norm_backward(g, x, 0 * W + 1, 1)[0],
+                              *_norm_backward(g, x, W, 1)[1:]))
 BATCH_NORM = _norm("ex11_batch_norm", "the derivative of batch norm", 0, "its column",
                    "the rows, that is the batch")
 
