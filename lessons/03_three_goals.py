@@ -12,7 +12,7 @@ Component k, the hidden cause, is an average picture; p(k | x) says which cause 
 Promise: the most causes need fewer nats than one, not fewer than the floor, and name over half the
 digits; by heart, new pictures cost over 10 nats more than those learned.
 Changed since lesson 02: x is a picture of 256 bits; the class is hidden; EM finds it (lesson 21)
-    python lessons/03_three_goals.py       about half a minute
+    python lessons/03_three_goals.py       a few seconds
 
 생성모델의 세 가지 목표는 밀도 추정, 생성, 표현 학습이다. 같은 혼합 모델 하나로 세 목표를 각각 수로 재고,
 성분의 수 K에 따라 어떻게 달라지는지 본다. 학습 자료를 외운 모델은 그럴듯한 표본을 내지만 밀도 추정에서는

@@ -2,7 +2,7 @@
 
 Nothing. Library code calls arrays by `xp`, which is NumPy or CuPy; the same source runs on both:
 
-    python lessons/12_numpy_to_cupy.py                   on the CPU
+    python lessons/12_numpy_to_cupy.py                   on the CPU, a few seconds
     python lessons/12_numpy_to_cupy.py --backend cupy    on a GPU (pip install .[gpu])
 
 What it gains depends on size. An array operation on a GPU costs a launch of some 5 to 10 us, of

@@ -12,7 +12,7 @@ beats FVSBN.
 Changed since lesson 13: tables became networks; the picture's order is raster order
 - dependency_map: which output moves with which input, by differentiating each by each
 
-    python lessons/14_autoregressive.py       about a minute on two cores
+    python lessons/14_autoregressive.py       about half a minute
 
 그림 전체가 조건이면 표를 셀 수 없다. 화소마다 그 앞의 화소들로 로짓을 계산하는 신경망을 쓰되, 가중치를
 나누어 쓴다: 로지스틱 회귀(FVSBN), NADE, 그리고 마스크로 미래를 가리는 MADE. 모두 정확한 확률을 준다.

@@ -11,7 +11,7 @@ Changed since lesson 14: weights are shared between places; pictures keep their 
 - dependency maps on an 8 x 8 picture show the blind spot, and that the gated network has none
 - sampling remembers every activation, and computes only what a new pixel changes
 
-    python lessons/15_pixelcnn.py       about a minute on two cores
+    python lessons/15_pixelcnn.py       about half a minute
 
 PixelCNN은 같은 커널을 모든 자리에 쓰므로 가중치가 적다. 커널의 뒤쪽을 가려 앞선 화소만 보게 하지만, 쌓아도
 끝내 보지 못하는 자리(사각지대)가 생긴다. Gated PixelCNN은 위쪽 줄을 위한 층을 따로 두어 이를 없앤다.
