@@ -13,7 +13,8 @@ Changed since lesson 16: no state; every place is computed at once, and reaches 
 - causal: the softmax runs over earlier places only (the mask)
 - sampling keeps the keys and values of earlier places: the same numbers, computed once
 
-    python lessons/17_attention.py       about a minute on two cores
+    python lessons/17_attention.py                      about a minute on two cores
+    python lessons/17_attention.py --data names.txt     any file with a name a line (no floor)
 
 어텐션은 상태를 물려주는 대신 필요한 것을 찾아본다. 각 자리는 질문 q를 던지고, 앞선 자리들의 열쇠 k와 맞는 만큼
 값 v를 가져온다. 트랜스포머는 이런 층과 작은 신경망을 번갈아 쌓은 것이다. 뽑을 때는 앞선 k와 v를 기억해 둔다.
@@ -23,16 +24,16 @@ import numpy as np
 
 import tinygen as tg
 from tinygen import evaluation, nn, plotting
-from tinygen.commands import lesson_options
+from tinygen.commands import lesson_options, one_sentence
 from tinygen.datasets.batches import Endless
 from tinygen.datasets.known import Words
-from tinygen.datasets.text import Vocabulary, padded, unpadded
+from tinygen.datasets.text import Vocabulary, padded, read_names, split_names, unpadded
 from tinygen.models.tractable.recurrent import RecurrentLM
 from tinygen.models.tractable.transformer import Transformer
 from tinygen.optim import Adam, cosine
 from tinygen.training import Progress, fit
 
-args = lesson_options("Attention, a small Transformer, and its memory.")
+args = lesson_options("Attention, a small Transformer, and its memory.", ("words", "FILE.txt"))
 rng = np.random.default_rng(args.seed)
 
 
@@ -53,47 +54,58 @@ print(f"each row of p adds up to {p.sum(1).round(6)[0]}, nothing above the diago
       f"{np.triu(p, 1).max():.0f}; tinygen.attention differs by {abs(y - ours).max():.0e}")
 
 # %% A Transformer and a GRU on the same names
-world = Words()
-vocabulary = Vocabulary(world.alphabet, boundary=".")
-V, floor = len(vocabulary), world.entropy()[0]
-train = padded(world.sample(2000 if args.quick else 20_000, rng), vocabulary)[1]
-names = list(world.support)[:: 200 if args.quick else 6]
-log_p, everything = world.log_prob(names), padded(names, vocabulary)[1]
-longest = max(len(n) for n in world.support) + 1
+if args.data == "words":
+    world, N = Words(), 2000 if args.quick else 20_000
+    names, floor, new = world.sample(N, rng), world.entropy()[0], list(world.support)
+    longest, new = max(map(len, new)) + 1, new[:: 200 if args.quick else 6]
+    log_p = world.log_prob(new)
+    weight = np.exp(log_p) / np.exp(log_p).sum()
+else:
+    with one_sentence():
+        names, _, new = split_names(read_names(args.data))
+    world, longest, log_p = None, max(map(len, names + new)) + 1, 0.0       # p_data is unknown
+    weight = np.full(len(new), 1 / len(new))
+with one_sentence():
+    vocabulary = Vocabulary(world.alphabet if world else names + new, boundary=".")
+    train, everything = padded(names, vocabulary)[1], padded(new, vocabulary)[1]
+V = len(vocabulary)
 models = {"GRU": RecurrentLM(V, nn.GRUCell, 24, 96),
           "Transformer": Transformer(V, longest, layers=2, heads=4, width=64, start=0, end=0)}
 steps, histories, rows = args.steps or (10 if args.quick else 500), {}, []
 for name, model in models.items():
     rate = cosine(1e-2 if name == "GRU" else 3e-3, steps, warmup=min(40, steps // 2))
     goals = [("nll", model.loss, Adam(model.parameters(), rate))]
-    histories[name] = fit(model, Endless(train, 128, rng), steps, goals, report=Progress(name),
-                          clip=1.0)["nll"]
+    batches = Endless(train, min(128, len(train)), rng)
+    histories[name] = fit(model, batches, steps, goals, report=Progress(name), clip=1.0)["nll"]
     with tg.no_grad():
         log_q = np.concatenate([tg.to_numpy(model.log_prob(everything[i:i + 500]))
                                 for i in range(0, len(everything), 500)])
-    weight = np.exp(log_p) / np.exp(log_p).sum()
     drawn = unpadded(tg.to_numpy(model.sample(200)), vocabulary)
     rows.append([name, sum(w.size for w in model.parameters()), float(weight @ (log_p - log_q)),
-                 np.mean([n in world.support for n in drawn]), " ".join(drawn[:3])])
-print(f"floor H(p_data) {floor:.3f} nats per name")
-print(evaluation.table(["model", "weights", "KL, nats", "possible", "samples"], rows))
+                 np.mean([n in world.support for n in drawn]) if world else None,
+                 " ".join(drawn[:3])])
+print(f"floor H(p_data) {floor:.3f} nats per name" if world else
+      f"{len(names)} names; p_data is unknown: nll on {len(new)} others, nats per name")
+measure = "KL, nats" if world else "nll, nats"
+print(evaluation.table(["model", "weights", measure, "possible", "samples"], rows))
 
 # %% Who sees whom: every place every earlier one, at full strength from the first layer on
 model = models["Transformer"]
 ids = everything[:8, :12]
+T = ids.shape[1]
 strength = evaluation.dependency_map(model, np.eye(V, dtype="float32")[ids])
-before = np.tri(12, k=-1, dtype=bool)
+before = np.tri(T, k=-1, dtype=bool)
 print(f"{(strength[~before] > 0).sum()} leaks, {(strength[before] == 0).sum()} dependencies dead")
 
 # %% Memory: the same logits, each place computed once
-memory, x = {}, everything[:64, :12]
+memory, x = {}, everything[:64, :T]
 with tg.no_grad():
     whole = tg.to_numpy(model(x))
-    pieces = np.concatenate([tg.to_numpy(model(x[:, t:t + 1], memory)) for t in range(12)], 1)
+    pieces = np.concatenate([tg.to_numpy(model(x[:, t:t + 1], memory)) for t in range(T)], 1)
 print(f"logits with the memory differ by {abs(whole - pieces).max():.0e} from those without")
 
 # %% Which earlier letters does a place ask? The first layer's weights of attention, for one name
-block, name = model.blocks[0], "kimhayeon"
+block, name = model.blocks[0], "kimhayeon" if world else new[0]
 with tg.no_grad():
     here = np.concatenate([[0], vocabulary.encode(name)])[None]
     h = model.token(here) + model.position[:here.shape[1]]
@@ -111,15 +123,17 @@ for i, (ax, w) in enumerate(zip(axes[0], heads)):
     ax.set(title=f"head {i + 1}: row asks column", xlabel="key: earlier letter", ylabel="question")
 for label, losses in histories.items():
     plotting.curve(axes[0, 4], losses, label)
-plotting.floor_line(axes[0, 4], floor, "floor H(p_data)")
-axes[0, 4].set(xlabel="step", ylabel="nll, nats per name", ylim=(9.5, 18), title="learning")
+if world:
+    plotting.floor_line(axes[0, 4], floor, "floor H(p_data)")
+axes[0, 4].set(xlabel="step", ylabel="nll, nats per name", title="learning",
+               ylim=(9.5, 18) if world else None)
 axes[0, 4].legend(fontsize=8)
 print("figure:", plotting.save(fig, args.out, "17_attention.png", args.show))
 
 # %% The promise of this lesson
 assert abs(y - ours).max() < 1e-12 and abs(whole - pieces).max() < 1e-3
 assert not (strength[~before] > 0).any() and (strength[before] > 0).all()
-assert args.quick or args.steps or rows[1][2] < 1.0
+assert args.quick or args.steps or not world or rows[1][2] < 1.0
 
 # %% What we left out: tokens larger than letters, positions that are not learned, and scale.
 # python -m tinygen.reproduce P10 trains one on plays. Exercises: ex16_attention, ex10_layer_norm.

@@ -1,9 +1,11 @@
 """Every lesson runs, keeps to its length, and says no in one sentence."""
+import hashlib
 import importlib.util
 import os
 import re
 import runpy
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 import tinygen as tg
 from jobs import NO_NETWORK
 from tinygen import plotting
+from tinygen.datasets import mnist
 
 ROOT = Path(__file__).parents[2]
 LESSONS = sorted((ROOT / "lessons").glob("[0-9][0-9]_*.py"))
@@ -116,6 +119,31 @@ def test_the_tour_without_mnist_says_where_to_put_it(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.fixture
+def small_mnist(monkeypatch, tmp_path):
+    """300 and 120 blurred squares under MNIST's names, in the folder of TINYGEN_DATA."""
+    rng, table = np.random.default_rng(0), {}
+    for name, N in zip(mnist.FILES, (300, 300, 120, 120)):
+        x = (np.arange(N) % 10).astype(np.uint8)
+        if "images" in name:
+            rows, columns = (np.arange(28) - rng.uniform(8, 20, (2, N, 1))) / 4
+            x = (255 * np.exp(-rows[:, :, None] ** 4 - columns[:, None] ** 4)).astype(np.uint8)
+        data = bytes([0, 0, 8, x.ndim]) + struct.pack(f">{x.ndim}I", *x.shape) + x.tobytes()
+        (tmp_path / name).write_bytes(data)
+        table[name] = len(data), hashlib.sha256(data).hexdigest()
+    monkeypatch.setattr(mnist, "FILES", table)
+    monkeypatch.setenv("TINYGEN_DATA", str(tmp_path))
+
+
+@pytest.mark.once
+@pytest.mark.host_only(reason="lessons take NumPy arrays")
+@pytest.mark.parametrize("number, says", [(24, "floor unknown"), (29, "p_data is unknown")])
+def test_lessons_run_on_mnist(number, says, here, small_mnist):
+    done = here(number, "--data", "mnist", "--steps", "4")
+    assert done.returncode == 0, done.stderr
+    assert says in done.stdout and not re.search(r"templates.* \d", done.stdout)
+
+
 @pytest.mark.skipif(not REAL_DATA.is_dir(), reason="TINYGEN_DATA names no folder with mnist/")
 def test_the_tour_on_mnist_leaves_out_what_nobody_knows(tmp_path):
     done = run(LESSONS[0], "--quick", "--data", "mnist", "--out", str(tmp_path))
@@ -154,6 +182,13 @@ class TestTextFile:
         done = here(13, "--data", names_file(tmp_path, 200))
         assert done.returncode == 0, done.stderr
         assert "160 names of 9 letters" in done.stdout and "floor" not in done.stdout
+
+    @pytest.mark.once
+    @pytest.mark.parametrize("number", [16, 17])
+    def test_networks_do_too(self, here, tmp_path, number):
+        done = here(number, "--steps", "3", "--data", names_file(tmp_path, 60))
+        assert done.returncode == 0, done.stderr
+        assert "48 names; p_data is unknown" in done.stdout and "KL" not in done.stdout
 
     @pytest.mark.parametrize("N, says", [(9, "needed at least 10"), (0, "is empty"),
                                          (None, "no file")])
