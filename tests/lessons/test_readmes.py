@@ -52,6 +52,15 @@ def test_both_have_the_same_symbols_last_lines_and_places():
     assert f"{len(EXERCISES)} exercises" in ENGLISH and f"{len(EXERCISES)}개" in KOREAN
 
 
+@pytest.mark.parametrize("world, flag", [("FILE.txt", "names.txt"), ("mnist", "mnist")])
+def test_both_say_which_lessons_take_other_data(world, flag):
+    takers = [p.name[:2] for p in sorted(LESSONS.glob("[0-9][0-9]_*.py"))
+              if f'"{world}")' in p.read_text("utf-8")]
+    for text in (ENGLISH, KOREAN):
+        before, = re.findall(rf"([^`]*)`--data {flag}`", text)
+        assert re.findall(r"\d\d", before) == takers
+
+
 @pytest.mark.parametrize("number", ["05", "06", "07", "08", "09"])
 def test_what_a_lesson_grew_is_in_the_file_it_names(number):
     """"Value (Tensor), backward -> engine/tensor.py": in brackets the package's name, if another."""
