@@ -126,7 +126,7 @@ def test_a_probe_finds_no_xor_and_nothing_in_noise():
       for y in (10 ** 12, -1, 0.5)],
     *[("linear_probe: z .* is empty, or has NaN or infinity",
        lambda z=z: linear_probe(z, np.arange(len(z)), z, np.arange(len(z))))
-      for z in (X[:0], X[:4] * np.nan)],
+      for z in (X[:0], X[:4] * np.nan, X[0])],
     ("rows of one length", lambda: linear_probe(np.zeros((4, 2)), np.zeros(4, int),
                                                 np.zeros((4, 3)), np.zeros(4, int))),
 ])

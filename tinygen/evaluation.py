@@ -142,9 +142,9 @@ def linear_probe(z, y, z_test, y_test, steps=300):
     if len(z) != len(y) or len(z_test) != len(y_test) or z.shape[1:] != z_test.shape[1:]:
         raise ValueError(f"linear_probe: z {z.shape} with {len(y)} labels, z_test {z_test.shape} "
                          f"with {len(y_test)}; needs a label for each row, and rows of one length")
-    if not (z.size and z_test.size and numpy.isfinite(z).all() and numpy.isfinite(z_test).all()):
+    if z.ndim != 2 or not all(a.size and numpy.isfinite(a).all() for a in (z, z_test)):
         raise ValueError(f"linear_probe: z {z.shape} or z_test {z_test.shape} is empty, or has NaN "
-                         "or infinity; needs finite numbers")
+                         "or infinity; needs finite numbers (N, Z)")
     if y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= LARGEST // max(len(z), len(z_test)):
         raise ValueError(f"linear_probe: labels are {y.dtype} from {y.min()} to {y.max()}; needs "
                          f"integers from 0, with at most {LARGEST:,} numbers (examples, labels)")

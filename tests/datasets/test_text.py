@@ -56,7 +56,7 @@ def test_boundary_is_one_new_character(text, boundary):
         Vocabulary(text, boundary)
 
 
-@pytest.mark.parametrize("text", ["", [], [""]])
+@pytest.mark.parametrize("text", ["", [], [""], None])
 def test_empty_vocabulary_is_refused(text):
     with pytest.raises(ValueError, match="empty"):
         Vocabulary(text, ".")

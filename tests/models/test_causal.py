@@ -283,6 +283,7 @@ def test_every_parameter_learns_and_dropout_is_for_training():
     *[(f"temperature is {t}; needs", lambda m, t=t: m.sample(1, temperature=t))
       for t in (1e-320, math.inf, math.nan)],
     ("length is -3; needs a whole number of at least 0", lambda m: m.sample(1, -3)),
+    ("prompt is 1; needs a list of ids", lambda m: m.sample(1, prompt=1)),
     ("x holds float64 that are no ids", lambda m: m.sample(1, prompt=[0.5])),
     ("top_k is 1.5; needs a whole number from 1 to 3", lambda m: m.sample(1, top_k=1.5)),
     ("start is 1.5; needs an id from 0 to 2, or None", lambda m: type(m)(3, 4, start=1.5)),

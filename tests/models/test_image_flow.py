@@ -250,6 +250,7 @@ def test_the_bijection_undoes_itself_in_float32(name):
     ("glow: steps is 0; needs a whole number", lambda: glow((1, 8, 8), steps=0)),
     ("realnvp: hidden is 0.5; needs a whole", lambda: realnvp((1, 8, 8), hidden=0.5)),
     (r"realnvp: shape is \(8, 8\); needs \(C, H, W\)", lambda: realnvp((8, 8))),
+    ("glow: shape is 8; needs", lambda: glow(8)),
     ("glow: C is 0; needs a whole number", lambda: glow((0, 8, 8))),
     (r"Coupling: a mask of shape \(1, 2, 2\) for x of shape \(3, 1, 4, 4\)",
      lambda: Coupling(checkerboard(2, 2, 1), None)(xp.ones((3, 1, 4, 4)))),

@@ -377,8 +377,8 @@ def test_cut_weights_get_no_gradient():
     ("MADE: order must be a permutation", lambda: MADE(4, order=[None, 1, 2, 3])),
     ("FVSBN: order must be a permutation", lambda: FVSBN(4, order=[[0, 1], [2], 3])),
     *[(r"MADE: degrees are .*; needs integers from 0 to 2, the highest rank",
-       lambda degree=degree: MADE(4, (1,)).set_order(range(4), [np.array([degree])]))
-      for degree in (-5, 3, 99, 0.5)],
+       lambda degree=degree: MADE(4, (1,)).set_order(range(4), [degree]))
+      for degree in (-5, 3, 99, 0.5, None)],
     (r"MADE: hidden is 8; needs a size for each layer, such as \(64, 64\)", lambda: MADE(4, 8)),
     (r"\[3\] degrees for hidden layers of \[8\] units",
      lambda: MADE(4, (8,)).set_order(range(4), [np.zeros(3, int)])),

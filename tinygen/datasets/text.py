@@ -22,7 +22,7 @@ class Vocabulary:
     """
 
     def __init__(self, text, boundary=None):
-        known = set("".join(text))
+        known = set("".join(text or ()))
         if boundary is not None and (len(boundary) != 1 or boundary in known):
             raise ValueError(f"Vocabulary: boundary {boundary!r}; needed one character that the "
                              "text does not have, so choose another")

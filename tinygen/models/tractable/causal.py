@@ -132,6 +132,8 @@ class SequenceModel(Tractable):
 
     def _check_sampling(self, length, prompt, temperature, top_k):
         name = type(self).__name__
+        if not hasattr(prompt, "__len__"):
+            raise ValueError(f"{name}: prompt is {prompt!r}; needs a list of ids")
         if len(prompt) >= self.context:
             raise ValueError(f"{name}: a prompt of {len(prompt)} tokens; the context holds "
                              f"{self.context} with the next one, so give the last of the prompt")

@@ -151,7 +151,7 @@ def conv_net(C, hidden):
 
 def check_picture(name, shape, **sizes):
     """ValueError unless shape is (C, H, W), and each of the sizes a whole number from 1 up."""
-    if len(shape) != 3:
+    if not hasattr(shape, "__len__") or len(shape) != 3:
         raise ValueError(f"{name}: shape is {shape}; needs (C, H, W), such as (1, 28, 28)")
     check_sizes(name, **dict(zip("CHW", shape)), **sizes)
 

@@ -161,7 +161,7 @@ class MADE(Autoregressive):
         order, units = to_numpy(self.order), [layer.W.shape[1] for layer in self.layers[:-1]]
         if degrees is None:
             degrees = [numpy.arange(n) * max(self.D - 1, 1) // n for n in units]
-        degrees = [to_numpy(degree) for degree in degrees]
+        degrees = [to_numpy(degree).reshape(-1) for degree in degrees]
         if [len(degree) for degree in degrees] != units:
             raise ValueError(f"MADE: {[len(degree) for degree in degrees]} degrees for hidden "
                              f"layers of {units} units; each unit needs one")
