@@ -145,4 +145,5 @@ assert bound[64] <= bound[1] + 0.5 and (not world or bound[64] > floor - 1)
 if world and not (args.quick or args.steps):
     assert bound[64] < floor + 16 and scores["VAE"] > scores["autoencoder"] + 20 and probe > 0.7
 # What we left out: tighter bounds (25), better priors and two levels (models/approximate/vae.py,
-# priors.py), convolutions (conv_coders). Exercises: ex28_gaussian_kl, ex29_reparameterisation.
+# priors.py), convolutions (conv_coders). Exercises: ex28_gaussian_kl, ex29_reparameterisation,
+# ex30_elbo.

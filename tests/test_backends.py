@@ -213,6 +213,7 @@ def test_every_name_of_xp_exists_in_the_cupy_installed_here():
     cupy = pytest.importorskip("cupy", exc_type=ImportError)
     assert not [name for name in used_names() if not _exists(cupy, name)]
     assert not [name for name in OFFERED if not _exists(cupy, name)], "renew tests/cupy_names.txt"
+    assert issubclass(cupy.cuda.runtime.CUDARuntimeError, Exception)    # see device_errors
 
 
 def _exists(module, path):

@@ -92,7 +92,10 @@ def to_numpy(x):
 
 def device_errors():
     """The exceptions of a GPU that fails in mid-run; none on NumPy."""
-    return (xp.cuda.runtime.CUDARuntimeError,) if xp.__name__ == "cupy" else ()
+    if xp.__name__ != "cupy":
+        return ()
+    from cupy.cuda.runtime import CUDARuntimeError
+    return (CUDARuntimeError,)
 
 
 def scatter_add(out, index, values):
