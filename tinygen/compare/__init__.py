@@ -1,6 +1,6 @@
 """python -m tinygen.compare: every family on the same worlds, in one table.
 
-    python -m tinygen.compare                                15 minutes of one core's time
+    python -m tinygen.compare                                8 minutes on two cores
     python -m tinygen.compare --models made,vae,gan --worlds glyphs --seeds 2
     python -m tinygen.compare --worlds mnist                 asks for MNIST
 
