@@ -20,7 +20,7 @@ from tinygen.models.approximate.diffusion import (PREDICTIONS, DiscreteDiffusion
                                                   cosine, linear, straight)
 from tinygen.models.approximate.flow_matching import FlowMatching
 from tinygen.nn import Embedding, ImageDenoiser, MLPDenoiser, Module
-from tinygen.optim import EMA, Adam
+from tinygen.optim import EMA, Adam, cosine as cosine_rate
 from tinygen.training import fit
 
 C = 0.4
@@ -408,19 +408,21 @@ def test_gradients_of_the_loss_at_fixed_noise_and_times(predict):
 
 @pytest.mark.once
 def test_learning_comes_near_the_floor_from_below():
-    """A small network on two moons: within .3 nats of the floor after 300 steps, from .77"""
-    world = Mixture2D("moons", s=0.2)
-    model = Diffusion(MLPDenoiser(2, (64, 64), octaves=2), 2, straight(400, 5.0, -8.0))
-    x, test = (world.sample(n, np.random.default_rng(n)) for n in (20_000, 2000))
-    ema = EMA(Adam(model.parameters(), 4e-3), 0.98)
+    """Two wide moons: the ELBO ends within .1 nats of ln p_data, from .4, and not above it by more
+    than three standard errors. Seeds 0 to 2 end at .063, .040 and .038, with an error of .017."""
+    world, steps = Mixture2D("moons", s=0.4), 1200
+    model = Diffusion(MLPDenoiser(2, (64, 64), octaves=2), 2, straight(400, 4.0, -8.0))
+    x, test = (world.sample(n, np.random.default_rng(n)) for n in (20_000, 4000))
+    ema = EMA(Adam(model.parameters(), cosine_rate(4e-3, steps, warmup=20)), 0.98)
 
     def gap():
         with tg.no_grad(), ema.averaged():
-            return world.log_prob(test).mean() - host(model.elbo(test, draws=40)).mean()
-    before = gap()
-    fit(model, Endless(x, 256, np.random.default_rng(1)), 300, [("loss", model.loss, ema)])
-    after = gap()
-    assert before > 0.7 and 0 < after < 0.3, (before, after)
+            below = world.log_prob(test) - host(model.elbo(test, draws=80))
+            return below.mean(), below.std() / len(test) ** 0.5
+    (before, _), _ = gap(), fit(model, Endless(x, 256, np.random.default_rng(1)), steps,
+                                [("loss", model.loss, ema)])
+    after, error = gap()
+    assert before > 0.3 and -3 * error < after < 0.1, (before, after, error)
 
 
 def test_shapes_types_and_branch():
