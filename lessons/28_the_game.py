@@ -139,7 +139,7 @@ for ax, (step, q, D) in zip(axes[1], game):
 for ax in axes[:2].ravel():
     ax.legend(fontsize=8)
 for ax, (step, D) in zip(axes[2], in_plane.items()):
-    plotting.contours(ax, plane, D, best, f"D after {step} steps; lines: D*")
+    plotting.contours(ax, plane, D, best, f"D after {step} steps (red: near 1); lines: D*")
 print("figure:", plotting.save(fig, args.out, "28_the_game.png", args.show))
 
 # %% The promise of this lesson

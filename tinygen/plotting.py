@@ -72,7 +72,7 @@ def contours(ax, points, found, exact, title=None):
     x, y, found, exact = (a.reshape(side, side) for a in (*points.T, found, exact))
     ax.contourf(x, y, found, numpy.linspace(0, 1, 11), cmap="RdBu_r")
     ax.contour(x, y, exact, numpy.linspace(0.1, 0.9, 5), colors="black", linewidths=0.8)
-    ax.set_aspect("equal")
+    ax.set(aspect="equal", xlabel="x_1", ylabel="x_2")
     if title:
         ax.set_title(title)
 
