@@ -542,6 +542,13 @@ def draws(model):
 
 
 @pytest.mark.parametrize("name", {**MODELS, **SEQUENCES})
+@pytest.mark.parametrize("n", [-1, 2.5])
+def test_a_number_of_samples_that_is_none_is_one_sentence(name, n):
+    with pytest.raises(ValueError, match="a whole number|needs whole numbers"):
+        {**MODELS, **SEQUENCES}[name]().sample(n)
+
+
+@pytest.mark.parametrize("name", {**MODELS, **SEQUENCES})
 @pytest.mark.parametrize("when", [0.0, 0.5, 0.99])
 def test_ctrl_c_in_sampling_leaves_the_model_as_it_was(name, when):
     """Early, half-way, and near its end, counted in lines of the package that ran; but not on the

@@ -165,10 +165,13 @@ def uniform(shape, dtype="float32"):
 
 
 def _drawn(draw, shape, dtype):
-    if _random.share is None:
-        return xp.asarray(draw(shape, dtype=numpy.dtype(dtype)))
-    B, part, parts = _random.share
     shape = list(shape) if hasattr(shape, "__iter__") else [shape]
+    if not all(isinstance(n, (int, numpy.integer)) and n >= 0 for n in shape):
+        raise ValueError(f"random numbers of shape {tuple(shape)} were asked for; a shape, and n, "
+                         "the number of samples, needs whole numbers of at least 0")
+    if _random.share is None:
+        return xp.asarray(draw(tuple(shape), dtype=numpy.dtype(dtype)))
+    B, part, parts = _random.share
     own = [slice(None)] * len(shape)
     if B in shape:
         axis = shape.index(B)

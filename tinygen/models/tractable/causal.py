@@ -25,7 +25,7 @@ from ...engine.shaping import broadcast_to, concatenate, split
 from ...engine.tensor import Tensor, no_grad
 from ...nn import CausalConv1d, Embedding, Linear, Module
 from ...nn.linear import check_sizes
-from ..branches import Tractable
+from ..branches import Tractable, as_count
 
 
 class SequenceModel(Tractable):
@@ -112,7 +112,7 @@ class SequenceModel(Tractable):
         first = 1 + len(prompt)
         length = self.context + 1 - first if length is None else length
         last, end = first + length - (self.end is not None), self.end or 0
-        x = xp.full((n, first + length), end, dtype="int64")
+        x = xp.full((as_count(self, n), first + length), end, dtype="int64")
         x[:, 0], x[:, 1:first] = self.start, xp.asarray(prompt, dtype="int64")
         memory, begin, seen, going = {}, 0, 0, xp.ones(n, dtype=bool)
         with no_grad():

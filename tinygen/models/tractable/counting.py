@@ -19,7 +19,7 @@ from ...engine.reductions import logsumexp, softmax, sum
 from ...engine.shaping import concatenate
 from ...engine.tensor import Tensor, no_grad, tensor
 from ...nn.linear import check_sizes
-from ..branches import Tractable
+from ..branches import Tractable, as_count
 
 LARGEST = 1 << 26               # cells of a table: 512 MiB
 LEAST = 1e-3                    # examples that a component must answer for to be estimated
@@ -250,7 +250,7 @@ class LanguageModel(Tractable):
         if not 1e-30 <= temperature < math.inf or longest < 1:
             raise ValueError(f"sample: temperature {temperature} and longest {longest}; needs a "
                              "temperature of at least 1e-30 and room for at least one character")
-        x, ids, state = [], xp.zeros(n, dtype="int64"), self.start(n)
+        x, ids, state = [], xp.zeros(as_count(self, n), dtype="int64"), self.start(n)
         open_ended = ids == 0
         with no_grad():
             while open_ended.any() and len(x) < longest:

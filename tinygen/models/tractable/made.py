@@ -52,7 +52,7 @@ class Autoregressive(Tractable):
 
     def sample(self, n):
         """n draws (n, D), by D passes: x_d is drawn once all before it are there."""
-        x, u = xp.zeros((n, self.D), dtype="float32"), uniform((n, self.D))
+        u, x = uniform((n, self.D)), xp.zeros((n, self.D), dtype="float32")
         with no_grad():
             for i in self.sequence.tolist() if n else ():
                 x[:, i] = u[:, i] < sigmoid(self.conditionals(x).data[:, i])
@@ -119,7 +119,7 @@ class NADE(Autoregressive):
     def sample(self, n):
         """n draws (n, D), by one pass: each x drawn adds its row of W to the sums."""
         W, V, b, c = (p.data for p in (self.W, self.V, self.b, self.c))
-        x, u = xp.zeros((n, self.D), dtype="float32"), uniform((n, self.D))
+        u, x = uniform((n, self.D)), xp.zeros((n, self.D), dtype="float32")
         a = xp.zeros((n, 1), c.dtype) + c
         for r in range(self.D):
             x[:, r] = u[:, r] < sigmoid(sigmoid(a) @ V[r] + b[r])

@@ -25,7 +25,7 @@ from ...engine.shaping import split
 from ...engine.tensor import Tensor, no_grad
 from ...nn import Conv2d, Embedding, MaskedConv2d, Module, Sequential
 from ...nn.linear import check_sizes
-from ..branches import Tractable, as_batch
+from ..branches import Tractable, as_batch, as_count
 
 
 class CausalConv2d(MaskedConv2d):
@@ -92,7 +92,7 @@ class _PixelModel(Tractable):
         pass over n pictures; the inputs of all masked layers are held for it, about n D channels
         layers floats (3 times that if gated). u is drawn first: pixel d is 1 where
         u_d < sigmoid(logit), or the level at which the sum of p passes u_d."""
-        (H, W), labels = self.size, self._labels(labels, n)
+        (H, W), labels = self.size, self._labels(labels, as_count(self, n))
         x, u = xp.zeros((n, self.D), "float32"), uniform((n, self.D))
         picture, memory = xp.zeros((n, 1, H, W), "float32"), Memory(self.size)
         with no_grad():
