@@ -41,8 +41,6 @@ def pytest_collection_modifyitems(config, items):
         if mark and name != "numpy":
             reason = mark.kwargs.get("reason", "needs NumPy itself")
             item.add_marker(pytest.mark.skip(reason=f"{name} backend: {reason}"))
-
-
     items.sort(key=lambda item: "job" in item.fixturenames)     # they wait, so they come last
 
 
