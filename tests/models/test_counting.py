@@ -337,6 +337,15 @@ def test_temperature_sharpens_the_conditionals():
     assert deviation(count_names(model.sample(20_000), 5), p) > 10
 
 
+def test_top_k_of_one_takes_the_likeliest():
+    model = NGram(3, 2, 0.5).fit(ids(NAMES))
+    x = tg.to_numpy(model.sample(20, top_k=1))
+    before = np.pad(x, ((0, 0), (1, 0)))[:, :-1]
+    likeliest = tg.to_numpy(model.log_p).argmax(1)[before]
+    counts = tg.to_numpy(until_boundary(tg.xp.asarray(x)))
+    assert x.any() and (x == likeliest)[counts].all()
+
+
 def test_names_are_cut_at_the_longest():
     model = NGram(3, 2, 0.0).fit(ids(NAMES))
     model.log_p.data[:, 0] -= 50.0                          # there is hardly an end
@@ -440,7 +449,7 @@ NAN = np.array([[0.5, math.nan]])
     ("clip is 0.5; needs a number above 0", lambda: MixtureOfBernoullis(2, 2, clip=0.5)),
     ("values outside 0 to 1; needed finite", lambda: IndependentBernoulli(2).fit([[0, 255]])),
     ("x has NaN", lambda: IndependentBernoulli(2).fit(NAN)),
-    ("x has values between 0 and 1; needed 0 and 1 only",
+    ("x holds 0.5; needs whole numbers from 0 to 1, so binarize it",
      lambda: MixtureOfBernoullis(2, 1).fit([[0.5, 0]])),
     ("3 components for 2 examples; needs at least as many",
      lambda: MixtureOfBernoullis(2, 3).fit([[1, 0], [0, 1]])),
@@ -449,16 +458,21 @@ NAN = np.array([[0.5, math.nan]])
     *[(rf"NGram: a table of 27\^{n} cells; needs at most 67,108,864", lambda n=n: NGram(27, n))
       for n in (6, 1000, 10 ** 7)],
     (r"Histogram: a table of 50\^10000 cells", lambda: Histogram([0] * 10 ** 4, [1] * 10 ** 4)),
-    ("smoothing is inf", lambda: NGram(3, 2, math.inf)),
-    ("NGram: x is float64 of shape .* needed integer ids", lambda: NGram(3).fit(np.zeros((2, 2)))),
-    (r"x is int64 of shape \(0, 4\); needed", lambda: NGram(3).fit(np.zeros((0, 4), int))),
-    ("ids run from 0 to 3; needed 0 to 2", lambda: NGram(3).log_prob(np.array([[3, 0]]))),
-    ("ids run from -1 to 0; needed 0 to 2", lambda: NGram(3).fit(np.array([[-1, 0]]))),
+    ("a table of 27.1000.*0 cells", lambda: NGram(27, 10 ** 400)),
+    *[(f"smoothing is {a!r}; needs", lambda a=a: NGram(3, 2, a))
+      for a in (math.inf, math.nan, "a", None, 10 ** 400)],
+    ("clip is 'a'; needs", lambda: IndependentBernoulli(2, clip="a")),
+    ("low a and high 1; needs", lambda: Histogram("a", 1)),
+    ("NGram: x holds 0.5; needs whole numbers", lambda: NGram(3).fit(np.full((2, 2), 0.5))),
+    (r"x is int64 of shape \(0, 4\); needs", lambda: NGram(3).fit(np.zeros((0, 4), int))),
+    ("x holds 3; needs whole numbers from 0 to 2", lambda: NGram(3).log_prob(np.array([[3, 0]]))),
+    ("x holds -1; needs whole numbers from 0 to 2", lambda: NGram(3).fit(np.array([[-1, 0]]))),
     ("a row has no boundary 0; end every name", lambda: NGram(3).fit(np.array([[1, 0], [1, 2]]))),
-    ("temperature 1e-320 and longest", lambda: NGram(3).sample(2, temperature=1e-320)),
-    ("temperature 0 and longest 100; needs a temperature of at least 1e-30",
-     lambda: NGram(3).sample(2, temperature=0)),
-    ("longest 0; needs", lambda: NGram(3).sample(2, longest=0)),
+    *[(f"temperature is {t!r}; needs a number of at least 1e-30",
+       lambda t=t: NGram(3).sample(2, temperature=t)) for t in (1e-320, 0, "hot")],
+    *[(f"longest is {n!r}; needs", lambda n=n: NGram(3).sample(2, longest=n))
+      for n in (0, 2.5, None)],
+    ("top_k is 4; needs a whole number from 1 to 3", lambda: NGram(3).sample(2, top_k=4)),
 ])
 def test_mistakes_get_one_sentence(sentence, call):
     with pytest.raises(ValueError, match=sentence) as caught:

@@ -2,12 +2,15 @@
 
 Source of the taxonomy: Goodfellow 2016, "NIPS tutorial: generative adversarial networks", figure 9.
 """
+import math
 from numbers import Integral
 
+from ..distributions import Categorical
 from ..engine.backend import xp
 from ..engine.reductions import mean
 from ..engine.tensor import Tensor
 from ..nn import Module
+from ..nn.linear import number
 
 
 class Tractable(Module):
@@ -64,3 +67,35 @@ def as_batch(model, x):
         raise ValueError(f"{type(model).__name__}: x has shape {tuple(x.shape)}; needed "
                          f"(B, {model.D}), one example a row and at least one")
     return x if x.dtype == "float32" else x.astype(model.parameters()[0].dtype)
+
+
+def as_ids(model, x):
+    """x as int64 (B, T), an array: ValueError unless it holds whole numbers 0..V-1."""
+    x = xp.asarray(x.data if isinstance(x, Tensor) else x)
+    if x.ndim != 2 or not x.size or x.dtype.kind not in "biuf":
+        raise ValueError(f"{type(model).__name__}: x is {x.dtype} of shape {x.shape}; needs ids "
+                         "(B, T), one sequence a row and at least one")
+    check_levels(model, x if x.dtype.kind == "f" else x.astype("int64"), model.V)
+    return x.astype("int64")
+
+
+def check_levels(model, x, k):
+    """ValueError unless x, a Tensor or an array, holds whole numbers 0..k-1."""
+    x = x.data if isinstance(x, Tensor) else x
+    wrong = ~((x >= 0) & (x < k) & (x == xp.floor(x)))
+    if wrong.any():
+        raise ValueError(f"{type(model).__name__}: x holds {float(x[wrong][0]):g}; needs whole "
+                         f"numbers from 0 to {k - 1}{', so binarize it' if k == 2 else ''}")
+
+
+def drawn(logits, temperature, top_k):
+    """A token for each row of logits, an array (n, V) -> (n,)"""
+    V = logits.shape[1]
+    if not 1e-30 <= number(temperature) < math.inf:
+        raise ValueError(f"sample: temperature is {temperature!r}; needs a number of at least 1e-30"
+                         " (top_k=1 takes the likeliest)")
+    if top_k is not None:
+        if not isinstance(top_k, Integral) or not 1 <= top_k <= V:
+            raise ValueError(f"sample: top_k is {top_k!r}; needs a whole number from 1 to {V}")
+        logits = xp.where(logits < xp.sort(logits, axis=1)[:, -top_k, None], -math.inf, logits)
+    return Categorical(logits / temperature).sample()

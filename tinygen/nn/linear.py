@@ -2,6 +2,7 @@
 
     x (..., in) -> y (..., out);   W (in, out), b (out,)
 """
+import math
 import numbers
 
 from ..engine.backend import xp
@@ -71,6 +72,14 @@ def widths(layer, hidden, name="hidden"):
     except TypeError:
         raise ValueError(f"{layer}: {name} is {hidden!r}; needs a size for each layer, such as "
                          "(64, 64)") from None
+
+
+def number(value):
+    """value as a float; NaN, which is in no range, for what is no real number or too large."""
+    try:
+        return float(value) if isinstance(value, numbers.Real) else math.nan
+    except OverflowError:
+        return math.nan
 
 
 def check_sizes(layer, **sizes):

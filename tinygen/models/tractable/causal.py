@@ -13,10 +13,8 @@ what the sequences are:
 
 SequenceModel holds what all such networks share; WaveNet is the one made of convolutions.
 """
-import math
 from numbers import Integral
 
-from ...distributions import Categorical
 from ...engine.backend import xp
 from ...engine.elementwise import relu, sigmoid, tanh
 from ...engine.fused import cross_entropy, dropout, embedding
@@ -25,7 +23,7 @@ from ...engine.shaping import broadcast_to, concatenate, split
 from ...engine.tensor import Tensor, no_grad
 from ...nn import CausalConv1d, Embedding, Linear, Module
 from ...nn.linear import check_sizes
-from ..branches import Tractable, as_count
+from ..branches import Tractable, as_count, as_ids, drawn
 
 
 class SequenceModel(Tractable):
@@ -86,19 +84,12 @@ class SequenceModel(Tractable):
         return cross_entropy(self(x), y)
 
     def _ids(self, x):
-        """x as int64 (B, T), an array; ValueError unless it holds whole numbers and fits."""
-        x = xp.asarray(x.data if isinstance(x, Tensor) else x)
-        name, ids = type(self).__name__, x.astype("int64")
-        if x.ndim != 2 or not x.size:
-            raise ValueError(f"{name}: x has shape {x.shape}; needs (B, T), one sequence a row and "
-                             "at least one")
+        """x as int64 (B, T), an array; ValueError unless it holds ids and fits."""
+        x = as_ids(self, x)
         if x.shape[1] > self.context:
-            raise ValueError(f"{name}: x has {x.shape[1]} tokens a row; the context holds "
-                             f"{self.context}, so cut x or make the model with a longer context")
-        if not (ids == x).all():
-            raise ValueError(f"{name}: x holds {x.dtype} that are no ids; needs whole numbers from "
-                             f"0 to {self.V - 1}")
-        return ids
+            raise ValueError(f"{type(self).__name__}: x has {x.shape[1]} tokens a row; the context "
+                             f"holds {self.context}, so cut x or make the model with a longer one")
+        return x
 
     def sample(self, n, length=None, prompt=(), temperature=1.0, top_k=None, report=None):
         """n draws (n, length) of what follows start and the prompt, a list of ids: a position each
@@ -108,7 +99,7 @@ class SequenceModel(Tractable):
         are, draws follow p. length: by default what the context has room for. A text may be longer:
         a memory that holds `context` tokens is made anew from the last half of them.
         report(t, length, {}, n / length) hears of each step, as Progress does."""
-        self._check_sampling(length, prompt, temperature, top_k)
+        self._check_sampling(length, prompt)
         first = 1 + len(prompt)
         length = self.context + 1 - first if length is None else length
         last, end = first + length - (self.end is not None), self.end or 0
@@ -130,7 +121,7 @@ class SequenceModel(Tractable):
                         break
         return x[:, first:]
 
-    def _check_sampling(self, length, prompt, temperature, top_k):
+    def _check_sampling(self, length, prompt):
         name = type(self).__name__
         if not hasattr(prompt, "__len__"):
             raise ValueError(f"{name}: prompt is {prompt!r}; needs a list of ids")
@@ -141,19 +132,6 @@ class SequenceModel(Tractable):
             self._ids(xp.asarray(prompt)[None])
         if length is not None and not (isinstance(length, Integral) and length >= 0):
             raise ValueError(f"{name}: length is {length}; needs a whole number of at least 0")
-        if not 1e-30 <= temperature < math.inf:
-            raise ValueError(f"{name}: temperature is {temperature}; needs a number of at least "
-                             "1e-30 (top_k=1 takes the likeliest)")
-        if top_k is not None and not (isinstance(top_k, Integral) and 1 <= top_k <= self.V):
-            raise ValueError(f"{name}: top_k is {top_k}; needs a whole number from 1 to {self.V}")
-
-
-def drawn(logits, temperature, top_k):
-    """A token for each row of logits (n, V) -> (n,)"""
-    if top_k is not None:
-        least = xp.sort(logits, axis=1)[:, -top_k, None]
-        logits = xp.where(logits < least, -math.inf, logits)
-    return Categorical(logits / temperature).sample()
 
 
 class GatedConv(Module):

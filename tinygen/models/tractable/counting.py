@@ -11,31 +11,31 @@ import warnings
 
 import numpy
 
-from ...distributions import Bernoulli, Categorical
+from ...distributions import Bernoulli
 from ...engine.backend import host_rng, uniform, xp
 from ...engine.elementwise import where
 from ...engine.fused import cross_entropy, embedding
 from ...engine.reductions import logsumexp, softmax, sum
 from ...engine.shaping import concatenate
 from ...engine.tensor import Tensor, no_grad, tensor
-from ...nn.linear import check_sizes
-from ..branches import Tractable, as_count
+from ...nn.linear import check_sizes, number
+from ..branches import Tractable, as_count, as_ids, check_levels, drawn
 
 LARGEST = 1 << 26               # cells of a table: 512 MiB
 LEAST = 1e-3                    # examples that a component must answer for to be estimated
 
 
 def _check_table(name, base, power, smoothing):
-    if power * math.log2(base) > math.log2(LARGEST):
+    if base > 1 and power > math.log2(LARGEST) / math.log2(base):
         raise ValueError(f"{name}: a table of {base}^{power} cells; needs at most {LARGEST:,}: "
                          "counting does not scale, so cut it coarser")
-    if not 0 <= smoothing < math.inf:
-        raise ValueError(f"{name}: smoothing is {smoothing}; needs a number from 0 up")
+    if not 0 <= number(smoothing) < math.inf:
+        raise ValueError(f"{name}: smoothing is {smoothing!r}; needs a number from 0 up")
 
 
 def _check_clip(name, clip):
-    if not 0 < clip < 0.5:
-        raise ValueError(f"{name}: clip is {clip}; needs a number above 0 and below 0.5, so that "
+    if not 0 < number(clip) < 0.5:
+        raise ValueError(f"{name}: clip is {clip!r}; needs a number above 0 and below 0.5, so that "
                          "no example is impossible")
 
 
@@ -77,8 +77,8 @@ class Histogram(Tractable):
     Source: Bishop 2006, eq. 2.241."""
 
     def __init__(self, low, high, bins=50, smoothing=1.0):
-        self.low, self.high = ([float(v) for v in edge] for edge in (low, high))
-        self.D, self.bins, self.smoothing = len(self.low), bins, float(smoothing)
+        self.low, self.high = ([number(v) for v in numpy.ravel(edge)] for edge in (low, high))
+        self.D, self.bins, self.smoothing = len(self.low), bins, smoothing
         check_sizes("Histogram", bins=bins)
         _check_table("Histogram", bins, self.D, smoothing)
         if not self.low or len(self.high) != self.D or not all(
@@ -222,9 +222,7 @@ class MixtureOfBernoullis(Tractable):
 
 def _bits(model, x):
     x = _examples(model, x, 0, 1)
-    if not ((x == 0) | (x == 1)).all():
-        raise ValueError(f"{type(model).__name__}: x has values between 0 and 1; needed 0 and 1 "
-                         "only, so binarize it")
+    check_levels(model, x, 2)
     return x
 
 
@@ -244,18 +242,17 @@ class LanguageModel(Tractable):
         nll = cross_entropy(self.conditionals(x), x, reduction="none")
         return -sum(where(until_boundary(x), nll, 0.0), 1)
 
-    def sample(self, n, longest=100, temperature=1.0):
+    def sample(self, n, longest=100, temperature=1.0, top_k=None):
         """n names (n, T), as log_prob takes them; those without an end after `longest` characters
-        are cut there. Logits are divided by the temperature: below 1, likely names are likelier."""
-        if not 1e-30 <= temperature < math.inf or longest < 1:
-            raise ValueError(f"sample: temperature {temperature} and longest {longest}; needs a "
-                             "temperature of at least 1e-30 and room for at least one character")
+        are cut there. Logits are divided by the temperature (below 1, likely names are likelier),
+        and all but the top_k largest dropped."""
+        check_sizes("sample", longest=longest)
         x, ids, state = [], xp.zeros(as_count(self, n), dtype="int64"), self.start(n)
         open_ended = ids == 0
         with no_grad():
             while open_ended.any() and len(x) < longest:
                 logits, state = self.step(ids, state)
-                ids = Categorical(logits / temperature).sample() * open_ended
+                ids = drawn(logits.data, temperature, top_k) * open_ended
                 open_ended = open_ended & (ids != 0)
                 x.append(ids)
         return xp.stack([*x, xp.zeros_like(ids)], axis=1)
@@ -277,18 +274,12 @@ def shifted(x, n=1):
 
 
 def _names(model, x):
-    """x (B, T) as int64 ids below V with a boundary in each row, an array; else ValueError."""
-    x, name = xp.asarray(x.data if isinstance(x, Tensor) else x), type(model).__name__
-    if x.ndim != 2 or not x.size or x.dtype.kind not in "iu":
-        raise ValueError(f"{name}: x is {x.dtype} of shape {x.shape}; needed integer ids (B, T), "
-                         "one name a row and at least one")
-    if int(x.min()) < 0 or int(x.max()) >= model.V:
-        raise ValueError(f"{name}: ids run from {int(x.min())} to {int(x.max())}; needed 0 to "
-                         f"{model.V - 1}")
+    """x (B, T) as int64 ids with a boundary in each row, an array; else ValueError."""
+    x = as_ids(model, x)
     if not (x == 0).any(axis=1).all():
-        raise ValueError(f"{name}: a row has no boundary 0; end every name with one, as "
-                         "datasets.text.padded does")
-    return x.astype("int64")
+        raise ValueError(f"{type(model).__name__}: a row has no boundary 0; end every name with "
+                         "one, as datasets.text.padded does")
+    return x
 
 
 class MarkovModel(LanguageModel):
@@ -323,7 +314,7 @@ class NGram(MarkovModel):
     def __init__(self, V, n=2, smoothing=1.0):
         check_sizes("NGram", V=V, n=n)
         _check_table("NGram", V, n, smoothing)
-        self.V, self.context, self.smoothing = V, n - 1, float(smoothing)
+        self.V, self.context, self.smoothing = V, n - 1, smoothing
         self.log_p = tensor(xp.full((V ** (n - 1), V), -math.log(V)))
 
     def _row(self, contexts):

@@ -24,7 +24,7 @@ from ...engine.shaping import concatenate, stack
 from ...engine.tensor import no_grad, tensor
 from ...nn import MaskedLinear, init
 from ...nn.linear import check_sizes, widths
-from ..branches import Tractable, as_batch
+from ..branches import Tractable, as_batch, check_levels
 
 
 class Autoregressive(Tractable):
@@ -48,6 +48,7 @@ class Autoregressive(Tractable):
 
     def log_prob(self, x):
         x = as_batch(self, x)
+        check_levels(self, x, 2)
         return sum(Bernoulli(self.conditionals(x)).log_prob(x), 1)
 
     def sample(self, n):
@@ -62,7 +63,7 @@ class Autoregressive(Tractable):
 def permutation(name, order, D):
     """order as integers (D,); ValueError unless it has each of 0..D-1 once."""
     try:
-        order = to_numpy(order).reshape(-1)
+        order = to_numpy(order)
         if sorted(order.tolist()) == list(range(D)):
             return order.astype("int64")
     except (TypeError, ValueError):             # what is no number, or of uneven length

@@ -25,7 +25,7 @@ from ...engine.shaping import split
 from ...engine.tensor import Tensor, no_grad
 from ...nn import Conv2d, Embedding, MaskedConv2d, Module, Sequential
 from ...nn.linear import check_sizes
-from ..branches import Tractable, as_batch, as_count
+from ..branches import Tractable, as_batch, as_count, check_levels
 
 
 class CausalConv2d(MaskedConv2d):
@@ -74,13 +74,12 @@ class _PixelModel(Tractable):
 
     def log_prob(self, x, labels=None):
         x = as_batch(self, x)
-        values = x.data if isinstance(x, Tensor) else x
-        if not ((values >= 0) & (values < self.k) & (values == xp.floor(values))).all():
-            raise ValueError(f"{type(self).__name__}: x holds values other than 0..{self.k - 1}; "
-                             f"needs whole numbers below k = {self.k}")
+        check_levels(self, x, self.k)
         y = self.conditionals(x, labels)
-        p = Bernoulli(y).log_prob(x) if self.k == 2 else Categorical(y).log_prob(values.astype(int))
-        return sum(p, 1)
+        if self.k == 2:
+            return sum(Bernoulli(y).log_prob(x), 1)
+        levels = x.data if isinstance(x, Tensor) else x
+        return sum(Categorical(y).log_prob(levels.astype("int64")), 1)
 
     def loss(self, x, labels=None):
         return -mean(self.log_prob(x, labels))
