@@ -104,7 +104,8 @@ def test_to_numpy_takes_tensors_arrays_and_numbers():
 
 INDICES = [slice(1, 3), 0, -1, ..., (slice(None), 1), [0, 0, 2], np.array([[1, 1], [3, 1]]),
            (np.array([0, 0, 1]), np.array([2, 2, 2])), ([0, 0], [1, 1]), np.array(2), (None, 1),
-           np.array([True, False, True, True]), (np.array([0, 0]), slice(None, None, 2)), [-1, 3]]
+           np.array([True, False, True, True]), (np.array([0, 0]), slice(None, None, 2)), [-1, 3],
+           np.array([0, 2, 0], dtype="uint8"), [True, False, True, True]]
 
 
 def on_backend(index):

@@ -103,7 +103,7 @@ def scatter_add(out, index, values):
     if not _repeats(index):
         out[index] += values
     elif xp.__name__ == "numpy" and not isinstance(index, tuple) and values.size:
-        ids = xp.asarray(index).reshape(-1) % len(out)              # -1 is the last row
+        ids = xp.arange(len(out))[index].reshape(-1)        # -1 is the last row
         _add_rows(out, ids, values.reshape(-1, *out.shape[1:]))
     else:
         xp.add.at(out, index, values)
