@@ -28,7 +28,7 @@ def kept_shape(shape, axis):
 
 def _count(x, axis):
     """How many elements each result is made of."""
-    return x.size // (math.prod(kept_shape(x.shape, axis)) or 1)
+    return math.prod(n for n, k in zip(x.shape, kept_shape(x.shape, axis)) if n != k)
 
 
 @primitive
@@ -42,6 +42,8 @@ defvjp(sum, lambda g, y, x, axis=None, keepdims=False:
 @primitive
 def mean(x, axis=None, keepdims=False):
     """Mean of x over axis"""
+    if not x.size and not _count(x, axis):
+        raise ValueError(f"mean: shape {x.shape} has no elements to average; needs at least one")
     return x.mean(axis=axis, keepdims=keepdims)
 defvjp(mean, lambda g, y, x, axis=None, keepdims=False:
        broadcast_to(_keep(g, x, axis, keepdims) / _count(x, axis), x.shape))
@@ -50,7 +52,10 @@ defvjp(mean, lambda g, y, x, axis=None, keepdims=False:
 def var(x, axis=None, keepdims=False, ddof=0):
     """mean((x - mean(x))^2), divided by N - ddof instead of N"""
     centred = x - mean(x, axis, keepdims=True)
-    return sum(centred * centred, axis, keepdims) / (_count(x, axis) - ddof)
+    n = _count(centred, axis)
+    if n <= ddof:
+        raise ValueError(f"var: ddof is {ddof} for {n} elements; needs more elements than ddof")
+    return sum(centred * centred, axis, keepdims) / (n - ddof)
 
 
 def std(x, axis=None, keepdims=False, ddof=0):
