@@ -417,6 +417,7 @@ def test_clip_grad_norm_scales_all_gradients_together():
     for x, g in (p, [1, 0]), (q, 1.5), (r, [[0, 3]]):
         np.testing.assert_allclose(to_numpy(x.grad), g)
     assert none.grad is None and clip_grad_norm([none], 1.0) == 0
+    assert clip_grad_norm(r, 1.5) == pytest.approx(3) and to_numpy(r.grad).tolist() == [[0, 1.5]]
 
 
 def test_clip_grad_norm_keeps_float32():

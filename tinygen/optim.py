@@ -27,8 +27,7 @@ class Optimizer:
 
     def __init__(self, params, lr, weight_decay):
         name = type(self).__name__
-        params = params if hasattr(params, "__iter__") else [params]
-        self.params = list({id(p): p for p in params}.values())
+        self.params = list({id(p): p for p in _several(params)}.values())
         if not self.params:
             raise ValueError(f"{name}: given no parameters")
         for p in self.params:
@@ -89,6 +88,11 @@ class Optimizer:
         for i, arrays in enumerate(self.state):
             for slot, a in zip(self.slots, arrays):
                 a[...] = xp.asarray(state[f"{slot}.{i}"])
+
+
+def _several(params):
+    """params, where one alone counts as a list of one."""
+    return params if hasattr(params, "__iter__") else [params]
 
 
 def _blocks(p, state):
@@ -244,7 +248,7 @@ def clip_grad_norm(params, max_norm):
     Source: Pascanu et al. 2013, algorithm 1."""
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm: max_norm is {max_norm!r}; needs a number above 0")
-    params = [p for p in params if p.grad is not None]
+    params = [p for p in _several(params) if p.grad is not None]
     norm = math.sqrt(sum((p.grad * p.grad).sum() for p in params))
     if norm > max_norm:
         for p in params:
