@@ -106,6 +106,7 @@ def test_the_mmd_test_keeps_its_level_and_has_power(rng):
     x, y = rng.normal(size=(2, 60, 2))
     assert samples.mmd_test(x, y + 1, rng)[1] == pytest.approx(1 / 201)
     assert samples.mmd_test(x, 3 * y, rng)[1] < 0.05        # same mean
+    assert samples.mmd_test(np.ones((9, 2)), np.ones((4, 2)), rng) == (0, 1)
 
 
 def test_mmd_is_its_sum(rng):

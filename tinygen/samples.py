@@ -132,7 +132,7 @@ def mmd_test(x, y, rng, permutations=200, width=None):
         raise ValueError("mmd_test: given a single row; needs two or more in each")
     both, n = numpy.concatenate([x, y]), len(x)
     d = _distances(both, both)
-    width = width or float(numpy.median(d[d > 0]))
+    width = width or (float(numpy.median(d[d > 0])) if d.any() else 1.0)
     kernel = numpy.exp(-d ** 2 / (2 * width ** 2))
     numpy.fill_diagonal(kernel, 0)
     label = numpy.arange(len(both)) < n
