@@ -194,6 +194,16 @@ def test_entropy_and_kl_by_their_formulas():
     assert float(uniform.entropy()) == pytest.approx(np.log(8))
 
 
+def test_an_impossible_category_counts_for_nothing():
+    logits = tg.tensor([0.0, 0.0, -np.inf], requires_grad=True)
+    p, q = Categorical(logits), Categorical(xp.asarray([0.0, np.log(3.0), -np.inf]))
+    value = p.entropy() + p.kl(q)
+    assert value.item() == pytest.approx(-np.log(3 / 16) / 2)
+    value.backward()
+    assert to_numpy(logits.grad) == pytest.approx([np.log(3) / 4, -np.log(3) / 4, 0])
+    assert float(q.kl(Categorical(xp.asarray([0.0, -np.inf, 0.0])))) == np.inf
+
+
 # --- gradients ------------------------------------------------------------------------------------
 
 @families

@@ -11,9 +11,9 @@ import math
 
 from .engine import backend
 from .engine.backend import xp
-from .engine.elementwise import exp, log, sigmoid, softplus, tanh
+from .engine.elementwise import exp, log, sigmoid, softplus, tanh, where
 from .engine.fused import cross_entropy
-from .engine.reductions import log_softmax, logsumexp, sum
+from .engine.reductions import log_softmax, logsumexp, softmax, sum
 from .engine.shaping import broadcast_to, expand_dims
 from .engine.tensor import Tensor, no_grad
 
@@ -148,15 +148,18 @@ class Categorical:
         u = backend.uniform(_drawn(shape, logits.shape), logits.dtype)
         return xp.argmax(logits - xp.log(-xp.log(u + 1e-20)), axis=-1)
 
+    def _mean_log_prob(self, q):
+        """sum p ln q over the x that are possible: 0 ln 0 = 0"""
+        p = softmax(self.logits)
+        return sum(p * where(p > 0, log_softmax(q.logits), 0.0), -1)
+
     def entropy(self):
-        logp = log_softmax(self.logits)
-        return -sum(exp(logp) * logp, -1)
+        return -self._mean_log_prob(self)
 
     def kl(self, q):
-        """sum p (ln p - ln q)"""
+        """sum p ln p - sum p ln q"""
         _check_family(self, q)
-        logp = log_softmax(self.logits)
-        return sum(exp(logp) * (logp - log_softmax(q.logits)), -1)
+        return self._mean_log_prob(self) - self._mean_log_prob(q)
 
 
 class _Levels:
