@@ -51,8 +51,8 @@ def _one_of(worlds):
 
 
 def _at_least_one(text):
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: needs 1 or more")
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: needs a whole number, 1 or more")
     return int(text)
 
 
