@@ -116,8 +116,10 @@ def test_a_probe_finds_no_xor_and_nothing_in_noise():
 @pytest.mark.parametrize("sentence, call", [
     ("given 1 examples; needs at least 2", lambda: latent_variances(VAE(6, 2, (3,)), X[:1])),
     ("rate_and_distortion: given 0 ex", lambda: rate_and_distortion(VAE(6, 2, (3,)), X[:0])),
-    (r"z \(4, 2\) with 3 labels", lambda: linear_probe(np.zeros((4, 2)), np.zeros(3, int),
-                                                       np.zeros((4, 2)), np.zeros(4, int))),
+    (r"z \(4, 2\) with labels \(3,\)", lambda: linear_probe(np.zeros((4, 2)), np.zeros(3, int),
+                                                             np.zeros((4, 2)), np.zeros(4, int))),
+    (r"z_test \(4, 2\) with \(4, 1\)", lambda: linear_probe(
+        np.zeros((4, 2)), np.zeros(4, int), np.zeros((4, 2)), np.zeros((4, 1), int))),
     *[(f"{f.__name__}: batch_size is 0; needs a whole number", lambda f=f:
        f(VAE(6, 2, (3,)), X, batch_size=0)) for f in (latent_variances, rate_and_distortion)],
     ("mean_and_error: batch_size is 0", lambda: mean_and_error(len, X, batch_size=0)),

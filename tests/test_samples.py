@@ -169,6 +169,7 @@ x = np.zeros((4, 2))
      lambda: samples.modes_found(Mixture2D("ring"), x[:0])),
     (r"compare: given shapes \(4, 2\), \(0, 2\); needs rows \(n, D\), at least one",
      lambda: samples.compare(samples.Classifier(2, 3, (4,)), x, x[:0])),
+    ("nearest: .* without NaN or infinity", lambda: samples.memorised(x * np.nan, x, x)),
     ("frechet: given a single row", lambda: samples.frechet(x, x[:1])),
     ("mmd_test: given a single row", lambda: samples.mmd_test(x, x[:1], None)),
     ("more than k = 4", lambda: samples.precision_recall(x, x, k=4)),

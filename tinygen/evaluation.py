@@ -139,9 +139,9 @@ def linear_probe(z, y, z_test, y_test, steps=300):
     Source: Alain & Bengio 2017."""
     z, z_test = (numpy.asarray(to_numpy(a), dtype="float32") for a in (z, z_test))
     y, y_test = numpy.asarray(to_numpy(y)), numpy.asarray(to_numpy(y_test))
-    if len(z) != len(y) or len(z_test) != len(y_test) or z.shape[1:] != z_test.shape[1:]:
-        raise ValueError(f"linear_probe: z {z.shape} with {len(y)} labels, z_test {z_test.shape} "
-                         f"with {len(y_test)}; needs a label for each row, and rows of one length")
+    if (z.shape[:1], z_test.shape[:1], z.shape[1:]) != (y.shape, y_test.shape, z_test.shape[1:]):
+        raise ValueError(f"linear_probe: z {z.shape} with labels {y.shape}, z_test {z_test.shape} "
+                         f"with {y_test.shape}; needs a label for each row, and rows of one length")
     if z.ndim != 2 or not all(a.size and numpy.isfinite(a).all() for a in (z, z_test)):
         raise ValueError(f"linear_probe: z {z.shape} or z_test {z_test.shape} is empty, or has NaN "
                          "or infinity; needs finite numbers (N, Z)")

@@ -18,11 +18,14 @@ BLOCK = 1024                            # rows compared with all others at a tim
 
 
 def _rows(asker, *arrays):
-    """Each as rows (n, D), float64 on the host; ValueError for none, or for rows of two lengths."""
+    """Each as rows (n, D), float64 on the host; ValueError for none, for rows of two lengths, and
+    for NaN or infinity."""
     arrays = [numpy.asarray(to_numpy(a), dtype="float64") for a in arrays]
-    if any(a.ndim != 2 or not len(a) or a.shape[1] != arrays[0].shape[1] for a in arrays):
+    if any(a.ndim != 2 or not len(a) or a.shape[1] != arrays[0].shape[1]
+           or not numpy.isfinite(a).all() for a in arrays):
         raise ValueError(f"{asker}: given shapes {', '.join(str(a.shape) for a in arrays)}; needs "
-                         "rows (n, D), at least one in each, all of one length")
+                         "rows (n, D), at least one in each, all of one length, without NaN or "
+                         "infinity")
     return arrays
 
 
