@@ -455,6 +455,13 @@ def leaves():
     (lambda: step_decay(0.1, 0), ValueError, "step_decay: every is 0 and factor 0.1"),
     (lambda: exponential(0.1, 9, 2), ValueError, "exponential: every is 9 and factor 2"),
     (lambda: warmup(0.1, 0), ValueError, "warmup: steps is 0; needs at least 1"),
+    (lambda: SGD(leaves(), lr="a"), ValueError, "SGD: lr is 'a'; needs a number"),
+    (lambda: SGD(leaves(), lr=0.1, weight_decay=None), ValueError, "weight_decay is None; needs"),
+    (lambda: Adam(leaves(), betas=0.9), ValueError, "Adam: betas are 0.9; needs two"),
+    (lambda: EMA(SGD(leaves(), lr=0.1), "a"), ValueError, "EMA: decay is 'a'; needs 0 <= decay"),
+    *[(lambda lr=lr: SGD(leaves(), cosine(lr, 9)).step(), ValueError,
+       f"step: lr is {shown} at step 1; needs a number from 0 up")
+      for lr, shown in ((-0.1, -0.1), (np.inf, "inf"), (np.nan, "nan"))],
     (lambda: clip_grad_norm(leaves(), 0), ValueError, "clip_grad_norm: max_norm is 0"),
 ])
 def test_mistakes_are_told_in_one_sentence(mistake, error, message):

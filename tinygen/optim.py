@@ -13,6 +13,7 @@ import numpy
 from .engine.backend import to_numpy, xp
 from .engine.blocks import in_threads
 from .engine.tensor import Tensor
+from .nn.linear import number
 
 BLOCK = 1 << 16                 # floats: 256 KiB an array, near a core's second-level cache
 FLUSH_EVERY = 128               # steps
@@ -34,9 +35,9 @@ class Optimizer:
             if not isinstance(p, Tensor) or not p.requires_grad or not p.is_leaf:
                 raise TypeError(f"{name}: parameters must be leaf Tensors with requires_grad=True; "
                                 "pass model.parameters()")
-        if not callable(lr) and not lr > 0:
+        if not callable(lr) and not 0 < number(lr) < math.inf:
             raise ValueError(f"{name}: lr is {lr!r}; needs a number above 0, or a schedule")
-        if not weight_decay >= 0:
+        if not 0 <= number(weight_decay) < math.inf:
             raise ValueError(f"{name}: weight_decay is {weight_decay!r}; needs a number from 0 up")
         self.lr, self.weight_decay, self.t = lr, weight_decay, 0
         self.state = [[xp.zeros(p.size, dtype=p.dtype) for _ in self.slots] for p in self.params]
@@ -49,9 +50,11 @@ class Optimizer:
         """Updates every parameter that has a gradient."""
         blocks = [block for p, state in zip(self.params, self.state) if p.grad is not None
                   for block in _blocks(p, state)]
+        lr = number(self.lr(self.t + 1) if callable(self.lr) else self.lr)
+        if not 0 <= lr < math.inf:
+            raise ValueError(f"step: lr is {lr} at step {self.t + 1}; needs a number from 0 up")
         self.t += 1
-        lr = self.lr(self.t) if callable(self.lr) else self.lr
-        update = self.update(float(lr))         # a NumPy number would turn float32 into float64
+        update = self.update(lr)                # a NumPy lr would turn float32 into float64
         flush = self.t % FLUSH_EVERY == 0
 
         def run(part):
@@ -123,7 +126,7 @@ class SGD(Optimizer):
     def __init__(self, params, lr, momentum=0.0, nesterov=False, weight_decay=0.0):
         self.slots = ("v",) if momentum else ()
         super().__init__(params, lr, weight_decay)
-        if not 0 <= momentum < 1:
+        if not 0 <= number(momentum) < 1:
             raise ValueError(f"SGD: momentum is {momentum!r}; needs 0 <= momentum < 1")
         if nesterov and not momentum:
             raise ValueError("SGD: nesterov needs a momentum above 0")
@@ -155,9 +158,9 @@ class Adam(Optimizer):
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
         super().__init__(params, lr, weight_decay)
-        if len(betas) != 2 or not all(0 <= b < 1 for b in betas):
+        if numpy.shape(betas) != (2,) or not all(0 <= number(b) < 1 for b in betas):
             raise ValueError(f"{type(self).__name__}: betas are {betas}; needs two, 0 <= beta < 1")
-        if not eps > 0:
+        if not 0 < number(eps) < math.inf:
             raise ValueError(f"{type(self).__name__}: eps is {eps!r}; needs a number above 0")
         self.betas, self.eps = betas, eps
 
@@ -204,7 +207,7 @@ class AdamW(Adam):
 def cosine(lr, steps, warmup=0, last=0.0):
     """In a straight line up to lr over `warmup` steps, then down to `last` along half a cosine
     until `steps`, `last` from there on. Source: Loshchilov & Hutter 2017, eq. 5."""
-    if not 0 <= warmup < steps:
+    if not 0 <= number(warmup) < number(steps):
         raise ValueError(f"cosine: warmup is {warmup} of {steps} steps; needs 0 <= warmup < steps")
 
     def schedule(t):
@@ -228,7 +231,7 @@ def exponential(lr, every, factor=0.5):
 
 
 def _check_decay(name, every, factor):
-    if not every >= 1 or not 0 < factor <= 1:
+    if not number(every) >= 1 or not 0 < number(factor) <= 1:
         raise ValueError(f"{name}: every is {every} and factor {factor}; needs every >= 1 and "
                          "0 < factor <= 1")
 
@@ -236,7 +239,7 @@ def _check_decay(name, every, factor):
 def warmup(schedule, steps):
     """min(t / steps, 1) times a schedule or a number: small steps while Adam's averages form.
     Source: Goyal et al. 2017, section 2.2."""
-    if not steps >= 1:
+    if not number(steps) >= 1:
         raise ValueError(f"warmup: steps is {steps}; needs at least 1")
     return lambda t: min(t / steps, 1) * (schedule(t) if callable(schedule) else schedule)
 
@@ -246,7 +249,7 @@ def warmup(schedule, steps):
 def clip_grad_norm(params, max_norm):
     """g <- g max_norm / |g| where |g|, the norm of all gradients together, is larger. Gives |g|.
     Source: Pascanu et al. 2013, algorithm 1."""
-    if not max_norm > 0:
+    if not number(max_norm) > 0:
         raise ValueError(f"clip_grad_norm: max_norm is {max_norm!r}; needs a number above 0")
     params = [p for p in _several(params) if p.grad is not None]
     norm = math.sqrt(sum((p.grad * p.grad).sum() for p in params))
@@ -264,7 +267,7 @@ class EMA:
     weights of TensorFlow's ExponentialMovingAverage (early steps, far from the end, fade fast)."""
 
     def __init__(self, optimizer, decay=0.999):
-        if not 0 <= decay < 1:
+        if not 0 <= number(decay) < 1:
             raise ValueError(f"EMA: decay is {decay!r}; needs 0 <= decay < 1")
         self.optimizer, self.decay, self.params = optimizer, decay, optimizer.params
         self.averages = [p.data.copy() for p in self.params]

@@ -62,6 +62,12 @@ def test_empty_vocabulary_is_refused(text):
         Vocabulary(text, ".")
 
 
+@pytest.mark.parametrize("text", [5, [1, 2], b"ab"])
+def test_a_vocabulary_is_of_strings(text):
+    with pytest.raises(TypeError, match="Vocabulary: the text is no string, nor a list of strings"):
+        Vocabulary(text)
+
+
 # ---- files ----
 
 def test_line_ends_and_byte_order_mark_are_evened_out(tmp_path):
@@ -81,8 +87,13 @@ def test_wrong_encoding_names_file_byte_and_offset(tmp_path, data, byte, offset)
 def test_empty_file_folder_and_missing_file(tmp_path, monkeypatch):
     monkeypatch.setenv("TINYGEN_DATA", str(tmp_path / "env"))
     (tmp_path / "empty").touch()
-    with pytest.raises(ValueError, match="empty is empty"):
-        read_text(tmp_path / "empty")
+    (tmp_path / "mark").write_bytes("\ufeff".encode())
+    for name in ("empty", "mark"):
+        with pytest.raises(ValueError, match=f"{name} is empty"):
+            read_text(tmp_path / name)
+    for path in (None, 5, ["a"]):
+        with pytest.raises(TypeError, match="read_text: path is .*; needs the name of a text file"):
+            read_text(path)
     with pytest.raises(IsADirectoryError, match="is a folder"):
         read_text(tmp_path)
     with pytest.raises(FileNotFoundError) as error:
@@ -147,8 +158,21 @@ def test_windows_repeat_and_stay_int64():
 
 @pytest.mark.parametrize("length", [0, 10, 11])
 def test_window_must_fit(length):
-    with pytest.raises(ValueError, match=f"length {length} of a text of 10 characters"):
+    with pytest.raises(ValueError, match=f"windows: length: got {length}, needs .* from 1 to 9"):
         windows(np.arange(10), length, 2, np.random.default_rng(0))
+
+
+def test_windows_are_of_ids_by_a_generator():
+    rng = np.random.default_rng(0)
+    for ids, says in ((np.zeros(9), "float64 of shape (9,)"), (np.zeros((3, 3), int), "(3, 3)"),
+                      ("abcdef", "<U6 of shape ()"), (None, "object of shape ()")):
+        with pytest.raises(ValueError) as error:
+            windows(ids, 2, 2, rng)
+        assert f"{says}; needed integers (N,)" in str(error.value)
+    for length, n, rng, says in (("2", 2, rng, "length: got '2'"), (2, 2.5, rng, "n: got 2.5"),
+                                 (2, 2, None, "rng is None, needs a Generator")):
+        with pytest.raises(TypeError, match=f"windows: {says}"):
+            windows(np.arange(9), length, n, rng)
 
 
 def test_contexts_against_the_plain_loop(framed):
@@ -199,7 +223,7 @@ def test_arrays_too_large_for_memory_are_refused(framed):
 def test_contexts_need_a_boundary_and_a_length(framed):
     with pytest.raises(ValueError, match="boundary='.'"):
         contexts(NAMES, Vocabulary(NAMES), 1)
-    with pytest.raises(ValueError, match="length 0"):
+    with pytest.raises(ValueError, match="contexts: length: got 0"):
         contexts(NAMES, framed, 0)
 
 

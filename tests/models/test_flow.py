@@ -397,14 +397,23 @@ SINGULAR.W.data[...] = xp.asarray([[1.0, 2.0], [2.0, 4.0]])
 
 
 @pytest.mark.parametrize("sentence, call", [
-    (r"Flow: x has shape \(3, 5\); needed \(B, 4\)",
+    (r"Flow: given shape \(3, 5\); needed \(B, 4\)",
      lambda: coupling_flow(4).loss(xp.ones((3, 5)))),
-    (r"Flow: x has shape \(4,\); needed \(B, 4\)", lambda: coupling_flow(4).loss(xp.ones(4))),
-    (r"Flow: x has shape \(0, 4\); needed .* at least one", lambda: maf(4).loss(xp.ones((0, 4)))),
-    (r"Flow: x has shape \(3, 4\); needed \(B, 1, 2, 2\)",
+    (r"Flow: given shape \(4,\); needed \(B, 4\)", lambda: coupling_flow(4).loss(xp.ones(4))),
+    (r"Flow: given shape \(0, 4\); needed .* at least one", lambda: maf(4).loss(xp.ones((0, 4)))),
+    (r"Flow: given shape \(3, 4\); needed \(B, 1, 2, 2\)",
      lambda: Flow((1, 2, 2), []).loss(xp.ones((3, 4)))),
     ("Flow: size 0 of an example is 0; needs a whole number", lambda: Flow(0, [])),
-    ("alternating: D is 1; needs at least 2", lambda: coupling_flow(1)),
+    *[(r"Flow: given shape \(3, 5\); needed \(B, 4\)",
+       lambda make=make: make(4).inverse(xp.ones((3, 5)))) for make in (coupling_flow, maf)],
+    ("alternating: D is 1; needs a whole number of at least 2", lambda: coupling_flow(1)),
+    ("coupling_flow: n is 0; needs", lambda: coupling_flow(4, 0)),
+    ("maf: n is -1; needs a whole number of at least 0", lambda: maf(4, -1)),
+    ("maf: K is 0; needs a whole number of at least 1", lambda: maf(4, K=0)),
+    ("MixtureMADE: asked for -1 draws", lambda: MixtureMADE(4).sample(-1)),
+    *[(rf"whitening: x is .*{shape}; needs floats \(N, D\)", lambda x=x: gaussian(x))
+      for x, shape in ((np.arange(6).reshape(3, 2), "int64 .*"), (np.ones(3), r"\(3,\)"),
+                       (None, "object .*"), (np.ones((0, 2)), r"\(0, 2\)"))],
     ("MaskedMLP: order must be a permutation of 0..3",
      lambda: Autoregressive(4, order=[0, 1, 1, 2])),
     ("MaskedMLP: order must be a permutation", lambda: MixtureMADE(4, 2, order=[0, 1, 2])),

@@ -233,8 +233,13 @@ def test_the_bijection_undoes_itself_in_float32(name):
 @pytest.mark.parametrize("sentence, call", [
     (r"squeeze: an image of 7 x 4 has an odd side", lambda: squeeze(xp.ones((1, 1, 7, 4)))),
     ("channel_half: 3 channels cannot be split in half", lambda: channel_half(3, 0)),
-    ("Dequantize: levels 1", lambda: Dequantize(1)),
-    ("Dequantize: levels 256, width 0", lambda: Dequantize(256, 0)),
+    *[(f"Dequantize: levels is {k!r}; needs a whole", lambda k=k: Dequantize(k))
+      for k in (1, 2.5, "a")],
+    *[(f"Dequantize: width is {w!r}; needs 0 < width <= 1", lambda w=w: Dequantize(256, w))
+      for w in (0, 1.5, math.nan, "a")],
+    ("Logit: alpha is a; needs", lambda: Logit("a")),
+    (r"Flow: given shape \(3, 64\); needed \(B, 1, 8, 8\)",
+     lambda: glow((1, 8, 8)).inverse(xp.ones((3, 64)))),
     (r"Dequantize: pixels from 0.5 to 0.5; needs whole numbers 0..255, not yet scaled",
      lambda: Dequantize()(xp.full((1, 2), 0.5))),
     (r"Dequantize: pixels from 0 to 256", lambda: Dequantize()(xp.asarray([[0.0, 256.0]]))),
@@ -242,7 +247,7 @@ def test_the_bijection_undoes_itself_in_float32(name):
      lambda: Logit()(xp.asarray([[-1.0, 2.0]]))),
     ("Logit: x from 0 to 0.5 with alpha 0.0", lambda: Logit(0.0)(xp.asarray([[0.0, 0.5]]))),
     ("Logit: alpha is -0.1", lambda: Logit(-0.1)),
-    (r"Flow: x has shape \(3, 8, 8\); needed \(B, 1, 8, 8\)",
+    (r"Flow: given shape \(3, 8, 8\); needed \(B, 1, 8, 8\)",
      lambda: glow((1, 8, 8)).loss(xp.ones((3, 8, 8)))),
     ("realnvp: scales is -1; needs a whole number of at least 1",
      lambda: realnvp((1, 8, 8), scales=-1)),

@@ -328,8 +328,8 @@ ZEROS, CLASSES = np.zeros((2, 9)), gated(3, classes=4)
 
 
 @pytest.mark.parametrize("sentence, call", [
-    ("PixelCNN: k is 1; a pixel needs a whole number of levels", lambda: PixelCNN(3, k=1)),
-    ("GatedPixelCNN: k is 2.5; a pixel needs", lambda: GatedPixelCNN(3, k=2.5)),
+    ("PixelCNN: k is 1; needs a whole number of at least 2", lambda: PixelCNN(3, k=1)),
+    ("GatedPixelCNN: k is 2.5; needs", lambda: GatedPixelCNN(3, k=2.5)),
     (r"PixelCNN: size is \(3, 0\); needs a whole number of at least 1", lambda: PixelCNN((3, 0))),
     (r"PixelCNN: size is \(3, 3, 3\); .* or a pair", lambda: PixelCNN((3, 3, 3))),
     (r"kernels are \(4, 3\); needs odd sizes", lambda: PixelCNN(3, kernels=(4, 3))),

@@ -3,12 +3,14 @@
 B: batch, T: characters in a window, N: examples, L: characters of the longest name.  Ids are
 int64.  A name is framed by the boundary character, which says "starts here" and "ends here".
 """
+import math
 import os
 from pathlib import Path
 import random
 
 import numpy as np
 
+from .exact import check_draw, whole
 from .files import find, read_bounded, search_folders
 
 LARGEST_FILE = 1 << 28          # bytes of a text, unpacked
@@ -22,8 +24,11 @@ class Vocabulary:
     """
 
     def __init__(self, text, boundary=None):
-        known = set("".join(text or ()))
-        if boundary is not None and (len(boundary) != 1 or boundary in known):
+        try:
+            known = set("".join(text or ()))
+        except TypeError:
+            raise TypeError("Vocabulary: the text is no string, nor a list of strings") from None
+        if boundary is not None and (len(str(boundary)) != 1 or boundary in known):
             raise ValueError(f"Vocabulary: boundary {boundary!r}; needed one character that the "
                              "text does not have, so choose another")
         if not known:
@@ -62,6 +67,8 @@ def read_text(path):
 
     `path` is taken as it stands, then below TINYGEN_DATA and data/.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"read_text: path is {path!r}; needs the name of a text file")
     if os.path.isdir(path):
         raise IsADirectoryError(f"{path} is a folder; needed a text file, so name one inside it")
     folders = search_folders("text")
@@ -70,10 +77,10 @@ def read_text(path):
         places = ", ".join(map(str, [Path.cwd(), *folders]))
         raise FileNotFoundError(f"no file {str(path)[:255]} in {places}; check the name, or name "
                                 "its folder in TINYGEN_DATA")
-    data = read_bounded(found, LARGEST_FILE)
-    if not data:
+    text = _decoded(read_bounded(found, LARGEST_FILE), found).removeprefix("\ufeff")
+    if not text:
         raise ValueError(f"{found} is empty; needed at least one character")
-    return _decoded(data, found).removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _decoded(data, path):
@@ -112,11 +119,13 @@ def windows(ids, length, batch_size, rng):
 
     y[b, t] is the character after x[b, t].  The draw is a function of rng's state alone.
     """
-    if not 1 <= length < len(ids):
-        raise ValueError(f"windows: length {length} of a text of {len(ids)} characters; needed 1 "
-                         "to one less than the text, so shorten the window")
+    ids = np.asarray(ids)
+    if ids.ndim != 1 or ids.dtype.kind not in "iu":
+        raise ValueError(f"windows: ids are {ids.dtype} of shape {ids.shape}; needed integers (N,)")
+    check_draw(batch_size, rng, "windows")
+    whole(length, 1, len(ids) - 1, "windows: length")
     start = rng.integers(0, len(ids) - length, batch_size)
-    both = np.asarray(ids)[start[:, None] + np.arange(length + 1)].astype(np.int64, copy=False)
+    both = ids[start[:, None] + np.arange(length + 1)].astype(np.int64, copy=False)
     return both[:, :-1], both[:, 1:]
 
 
@@ -126,8 +135,7 @@ def contexts(names, vocabulary, length):
     Contexts that reach before the name are filled with boundaries: Bengio et al. (2003) on
     characters.  length=1 gives all pairs of a bigram table.
     """
-    if length < 1:
-        raise ValueError(f"contexts: length {length}; needed at least 1")
+    whole(length, 1, math.inf, "contexts: length")
     _check(names, vocabulary)
     _check_size("contexts", (sum(map(len, names)) + len(names)) * (length + 1), names)
     end = vocabulary.boundary

@@ -82,8 +82,8 @@ def number(value):
         return math.nan
 
 
-def check_sizes(layer, **sizes):
-    """ValueError unless every size is a whole number of at least 1."""
+def check_sizes(layer, least=1, **sizes):
+    """ValueError unless every size is a whole number of at least `least`."""
     for name, n in sizes.items():
-        if not isinstance(n, numbers.Integral) or n < 1:
-            raise ValueError(f"{layer}: {name} is {n!r}; needs a whole number of at least 1")
+        if not isinstance(n, numbers.Integral) or n < least:
+            raise ValueError(f"{layer}: {name} is {n!r}; needs a whole number of at least {least}")

@@ -16,7 +16,7 @@ from ...engine.shaping import concatenate, expand_dims, split
 from ...engine.tensor import no_grad
 from ...nn import MaskedLinear, Module, init
 from ...nn.linear import check_sizes, widths
-from ..branches import Tractable, as_batch
+from ..branches import Tractable, as_batch, as_count
 from .flow import ActNorm, Bijection, Flow
 from .made import masks, permutation
 
@@ -101,7 +101,7 @@ class MixtureMADE(Tractable):
 
     def sample(self, n):
         """n draws (n, D), by D passes"""
-        x = xp.zeros((n, self.D), dtype="float32")
+        x = xp.zeros((as_count(self, n), self.D), dtype="float32")
         with no_grad():
             for d in self.net.sequence:
                 logits, mu, logvar = split(self.net(x)[:, d].data, 3, axis=1)
@@ -115,6 +115,8 @@ def maf(D, n=5, hidden=(64, 64), K=None):
 
     K: how many Gaussians each conditional of the base has (MAF MoG); None for a standard normal. A
     step keeps about B (7 D + 2 U) numbers for each bijection of U hidden units."""
+    check_sizes("maf", 0, n=n)
+    check_sizes("maf", D=D, K=1 if K is None else K)
     orders = [range(D)[::1 if i % 2 else -1] for i in range(n + 1)]
     base = K and MixtureMADE(D, K, hidden, numpy.array(orders[n]))
     return Flow(D, [ActNorm(D), *[Autoregressive(D, hidden, numpy.array(order))

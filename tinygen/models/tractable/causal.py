@@ -130,8 +130,7 @@ class SequenceModel(Tractable):
                              f"{self.context} with the next one, so give the last of the prompt")
         if len(prompt):
             self._ids(xp.asarray(prompt)[None])
-        if length is not None and not (isinstance(length, Integral) and length >= 0):
-            raise ValueError(f"{name}: length is {length}; needs a whole number of at least 0")
+        check_sizes(name, 0, length=0 if length is None else length)
 
 
 class GatedConv(Module):

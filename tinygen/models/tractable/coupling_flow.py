@@ -12,7 +12,7 @@ from ...engine.elementwise import exp, relu, tanh
 from ...engine.reductions import sum
 from ...engine.shaping import split
 from ...nn import init, mlp
-from ...nn.linear import widths
+from ...nn.linear import check_sizes, widths
 from .flow import ActNorm, Bijection, Flow
 
 
@@ -61,9 +61,7 @@ class Coupling(Bijection):
 
 def alternating(D, first):
     """The mask 1, 0, 1, 0, ... or, with first = 0, 0, 1, 0, 1, ... of D numbers"""
-    if D < 2:
-        raise ValueError(f"alternating: D is {D}; needs at least 2, a number that stays and one "
-                         "that changes")
+    check_sizes("alternating", 2, D=D)          # a number that stays and one that changes
     return xp.asarray((numpy.arange(D) + first) % 2, dtype="float32")
 
 
@@ -72,6 +70,7 @@ def coupling_flow(D, n=8, hidden=(64, 64), affine=True):
 
     Each starts as the identity: its net's last layer is 0. A step keeps about B (10 D + 2 U)
     numbers for each coupling of U hidden units."""
+    check_sizes("coupling_flow", n=n)
     layers = [ActNorm(D)]
     for i in range(n):
         net = mlp((D, *widths("coupling_flow", hidden), 2 * D if affine else D), relu)

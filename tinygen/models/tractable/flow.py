@@ -101,7 +101,7 @@ class Flow(Tractable):
         return self.f(self._batch(x))
 
     def inverse(self, z):
-        return self.f.inverse(z)
+        return self.f.inverse(self._batch(z))
 
     def log_prob(self, x):
         z, logdet = self(x)
@@ -109,14 +109,14 @@ class Flow(Tractable):
 
     def sample(self, n):
         with no_grad():
-            return _values(self.inverse(self.base.sample(n)))
+            return _values(self.f.inverse(self.base.sample(n)))
 
     def _batch(self, x):
         """x as floats, of the type of the weights unless they are float32 already."""
         x = x if isinstance(x, Tensor) else xp.asarray(x)
         if tuple(x.shape[1:]) != self.shape or not len(x):
             needed = ", ".join(map(str, ("B", *self.shape)))
-            raise ValueError(f"Flow: x has shape {tuple(x.shape)}; needed ({needed}), one example "
+            raise ValueError(f"Flow: given shape {tuple(x.shape)}; needed ({needed}), one example "
                              "a row and at least one")
         if x.dtype == "float32":
             return x
@@ -166,7 +166,10 @@ class InvertibleLinear(Bijection):
         """The one under which x (N, D) has mean 0 and covariance I: W W^T = (covariance of x)^-1.
 
         ValueError where the covariance is singular to working precision."""
-        f, x = cls(x.shape[1]), xp.asarray(x)
+        x = xp.asarray(x)
+        if x.ndim != 2 or not len(x) or x.dtype.kind != "f":
+            raise ValueError(f"whitening: x is {x.dtype} of shape {x.shape}; needs floats (N, D)")
+        f = cls(x.shape[1])
         mu, rounding = x.mean(axis=0), x.shape[1] * float(xp.finfo(x.dtype).eps)
         S = (x - mu).T @ (x - mu) / len(x)
         try:
@@ -183,7 +186,8 @@ class InvertibleLinear(Bijection):
 
 def gaussian(x):
     """The full-covariance Gaussian of largest likelihood on x (N, D), in closed form: a Flow."""
-    return Flow(x.shape[1], [InvertibleLinear.whitening(x)])
+    f = InvertibleLinear.whitening(x)
+    return Flow(len(f.b), [f])
 
 
 def _values(x):

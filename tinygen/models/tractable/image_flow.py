@@ -21,7 +21,7 @@ from ...engine.elementwise import log, relu, sigmoid
 from ...engine.reductions import sum
 from ...engine.shaping import concatenate, split
 from ...nn import Conv2d, Sequential
-from ...nn.linear import check_sizes
+from ...nn.linear import check_sizes, number
 from .coupling_flow import Coupling
 from .flow import ActNorm, Bijection, Chain, Flow, InvertibleLinear, _values
 
@@ -37,9 +37,9 @@ class Dequantize(Bijection):
     gaps that hold no data it gains up to -D ln width, which is no knowledge of the pixels."""
 
     def __init__(self, levels=256, width=1.0):
-        if levels < 2 or not 0 < width <= 1:
-            raise ValueError(f"Dequantize: levels {levels}, width {width}; needs at least 2 levels "
-                             "and 0 < width <= 1")
+        check_sizes("Dequantize", 2, levels=levels)
+        if not 0 < number(width) <= 1:
+            raise ValueError(f"Dequantize: width is {width!r}; needs 0 < width <= 1")
         self.levels, self.width = levels, width
 
     def forward(self, k):
@@ -64,7 +64,7 @@ class Logit(Bijection):
     Source: Dinh et al. 2017, section 4.1, alpha .05; Papamakarios et al. 2017, 1e-6 on MNIST."""
 
     def __init__(self, alpha=0.05):
-        if not 0 <= alpha < 0.5:
+        if not 0 <= number(alpha) < 0.5:
             raise ValueError(f"Logit: alpha is {alpha}; needs 0 <= alpha < 0.5")
         self.alpha = alpha
 

@@ -12,7 +12,6 @@ of the pixels above and to the right, however deep it is: its blind spot. The ga
 a stack of its own for the rows above.
 """
 import math
-import numbers
 
 import numpy
 
@@ -53,9 +52,7 @@ class _PixelModel(Tractable):
                              "and of the others")
         check_sizes(name, channels=channels, layers=layers, first_kernel=kernels[0],
                     later_kernels=kernels[1], classes=1 if classes is None else classes)
-        if not isinstance(k, numbers.Integral) or k < 2:
-            raise ValueError(f"{name}: k is {k!r}; a pixel needs a whole number of levels, 2 or "
-                             "more")
+        check_sizes(name, 2, k=k)
         if kernels[0] < 3 or not (kernels[0] % 2 and kernels[1] % 2):
             raise ValueError(f"{name}: kernels are {kernels}; needs odd sizes, so that there is a "
                              "centre, and at least 3 for the first")
