@@ -1,4 +1,5 @@
 """Pictures are made of what they are given: values are read back from the axes."""
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -12,7 +13,6 @@ def ax():
     fig, axes = plotting.figure(1, 1, (3, 2))
     yield axes[0, 0]
     fig.canvas.draw()
-    import matplotlib.pyplot as plt
     plt.close(fig)
 
 
@@ -28,6 +28,23 @@ def pictures(ax, columns):
 def decode(z):
     """The first code in the first pixel, and so on."""
     return np.pad(z, ((0, 0), (0, D - z.shape[1])))
+
+
+def test_a_curve_lies_amid_the_steps_that_it_averages(ax):
+    plotting.curve(ax, np.arange(204.0), "loss", window=51)
+    x, y = ax.lines[0].get_data()
+    assert len(x) == 154 and np.allclose(x, y + 1)
+
+
+def test_hangul_is_drawn_by_a_font_that_is_there_or_as_boxes_without_a_word(tmp_path, monkeypatch):
+    monkeypatch.setattr("matplotlib.font_manager.get_font_names", lambda: ["Malgun Gothic", "Serif"])
+    fig, _ = plotting.figure(1, 1, (3, 2))
+    assert plt.rcParams["font.family"] == ["DejaVu Sans", "Malgun Gothic"]
+    plt.close(fig)
+    monkeypatch.setattr("matplotlib.font_manager.get_font_names", lambda: [])
+    fig, axes = plotting.figure(1, 1, (3, 2))
+    axes[0, 0].set(title="이름")
+    plotting.save(fig, tmp_path, "a.png")                       # a warning would be an error
 
 
 def test_a_traversal_moves_one_latent_in_each_row(ax):

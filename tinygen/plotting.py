@@ -3,16 +3,20 @@
 """
 import io
 import os
+import warnings
 
 import numpy
 
 BRANCH_COLORS = {"explicit, tractable": "#1b6ca8", "explicit, approximate": "#c8553d",
                  "implicit": "#3c8d5a", "data": "#555555"}
+KOREAN = {"NanumGothic", "Noto Sans CJK KR", "Malgun Gothic", "AppleGothic"}   # for Hangul
 
 
 def figure(rows, columns, size):
     """(figure, axes (rows, columns)), size in inches, drawn without a screen."""
     import matplotlib.pyplot as plt
+    from matplotlib.font_manager import get_font_names
+    plt.rcParams["font.family"] = ["DejaVu Sans", *sorted(KOREAN & set(get_font_names()))]
     fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     return fig, axes
 
@@ -22,7 +26,9 @@ def save(fig, folder, name, show=False):
     import matplotlib.pyplot as plt
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, name)
-    fig.savefig(path, dpi=130)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")       # boxes in the picture say it
+        fig.savefig(path, dpi=130)
     if show:
         plt.show()
     plt.close(fig)
@@ -52,11 +58,12 @@ def images(ax, x, shape, columns=8, title=None, color=None):
 
 
 def curve(ax, values, label, color=None, window=50):
-    """A noisy loss: every step faintly, and its running mean over `window` steps."""
+    """A noisy loss: every step faintly, and its running mean over the `window` steps around it."""
     steps = numpy.arange(1, len(values) + 1)
     window = max(1, min(window, len(values) // 4))
     smooth = numpy.convolve(values, numpy.ones(window) / window, mode="valid")
-    line, = ax.plot(steps[window - 1:], smooth, color=color, linewidth=1.6, label=label)
+    middle = steps[window // 2:][:len(smooth)]
+    line, = ax.plot(middle, smooth, color=color, linewidth=1.6, label=label)
     ax.plot(steps, values, color=line.get_color(), alpha=0.2, linewidth=0.6)
 
 
