@@ -7,6 +7,7 @@ The chain rule splits any distribution of sequences into small ones:
 If each factor looks back at most n - 1 letters, it is a table, and the best table is a count:
 n = 1 the letters alone, n = 2 pairs, ... The floor is known here, so we see both walls: a short
 context cannot know enough, and a long one has more cells than there are names to fill them.
+The samples of a good table are possible: names that p_data can make.
 
 Promise: from names seen to new ones the largest table loses more nats than pairs do; in the known
 world n = 2 beats 1, n = 3 beats 2, and none goes below the floor.
@@ -14,10 +15,12 @@ Changed since lesson 04: contexts of any length; smoothing, so that nothing unse
     python lessons/13_counting.py                      a few seconds
     python lessons/13_counting.py --data names.txt     any file with a name a line (no floor)
 
-확률의 연쇄 법칙으로 문장의 확률을 글자 하나하나의 조건부 확률로 나눈다. 조건을 앞의 n-1 글자로 줄이면
+확률의 연쇄 법칙으로 이름의 확률을 글자 하나하나의 조건부 확률의 곱으로 쓴다. 조건을 앞의 n-1 글자로 줄이면
 표를 세는 것만으로 최적해가 나온다. n이 작으면 모르는 것이 많고, n이 크면 표의 칸이 자료보다 많아진다.
 """
 # %% The world: names, and what fits into a table
+from textwrap import shorten
+
 import numpy as np
 
 from tinygen import evaluation, plotting
@@ -40,7 +43,7 @@ with one_sentence():
     train, test = padded(names, vocabulary)[1], padded(test_names, vocabulary)[1]
 V, letters = len(vocabulary), np.mean([len(name) + 1 for name in test_names])
 unit = f"1 nat per name is {1 / letters:.3f} nats per letter"
-print(f"{len(names):,} names of {V - 1} letters; {unit}" + (
+print(f"{len(names):,} names, an alphabet of {V - 1} letters; {unit}" + (
     f"; floor H(p_data) {floor:.3f} nats per name" if world else ""))
 
 
@@ -61,7 +64,7 @@ for n in orders:
     samples = unpadded(model.sample(300), vocabulary)
     real = np.mean([name in world.support for name in samples]) if world else None
     rows.append([n, V ** n, seen, new, new - floor if world else None, real,
-                 " ".join(samples[:3])[:34]])
+                 shorten(" ".join(samples[:3]), 50, placeholder=" ...")])
 columns = ["n", "cells", "nats, seen", "nats, new", "KL", "possible", "samples"]
 print(evaluation.table(columns, rows))
 

@@ -11,15 +11,16 @@ from contextlib import contextmanager
 from .engine import backend
 
 
-def lesson_options(description, worlds=("glyphs",), steps=None):
-    """The flags of a lesson, parsed: data, steps, seed, backend, out, show, quick.
+def lesson_options(description, worlds=()):
+    """The flags of a lesson, parsed: steps, seed, backend, out, show, quick, and data, if any.
 
     The world FILE.txt stands for any text file.  Chooses the backend, seeds the random numbers,
     and makes sure that `out` can be written."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--data", type=_one_of(worlds), default=worlds[0],
-                        metavar=f"{{{','.join(worlds)}}}", help="what to learn from")
-    parser.add_argument("--steps", type=_at_least_one, default=steps, help="training steps")
+    if worlds:
+        parser.add_argument("--data", type=_one_of(worlds), default=worlds[0],
+                            metavar=f"{{{','.join(worlds)}}}", help="what to learn from")
+    parser.add_argument("--steps", type=_at_least_one, help="training steps (lessons 00, 14 to 32)")
     parser.add_argument("--seed", type=int, default=0, help="of every random number")
     parser.add_argument("--backend", choices=("numpy", "cupy"), help="where arrays live")
     parser.add_argument("--out", default="out", metavar="DIR", help="where pictures go")

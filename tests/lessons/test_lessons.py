@@ -177,10 +177,14 @@ def here(monkeypatch, capsys, tmp_path):
 
 @pytest.mark.host_only(reason="lessons take NumPy arrays")
 class TestTextFile:
+    def test_a_lesson_of_one_world_offers_no_choice(self, here):
+        done = here("01", "--data", "glyphs")
+        assert done.returncode == 2 and "unrecognized" in done.stderr
+
     def test_counting_learns_from_any_file_of_names(self, here, tmp_path):
         done = here(13, "--data", names_file(tmp_path, 200))
         assert done.returncode == 0, done.stderr
-        assert "160 names of 9 letters" in done.stdout and "floor" not in done.stdout
+        assert "160 names, an alphabet of 9 letters" in done.stdout and "floor" not in done.stdout
 
     @pytest.mark.once
     @pytest.mark.parametrize("number", [16, 17])
