@@ -16,8 +16,9 @@ Changed since lesson 16: no state; every place is computed at once, and reaches 
     python lessons/17_attention.py                      about a minute on two cores
     python lessons/17_attention.py --data names.txt     any file with a name a line (no floor)
 
-어텐션은 상태를 물려주는 대신 필요한 것을 찾아본다. 각 자리는 질문 q를 던지고, 앞선 자리들의 열쇠 k와 맞는 만큼
-값 v를 가져온다. 트랜스포머는 이런 층과 작은 신경망을 번갈아 쌓은 것이다. 뽑을 때는 앞선 k와 v를 기억해 둔다.
+어텐션은 상태를 물려주는 대신 필요한 것을 찾아본다. 각 자리는 질문(쿼리) q를 던지고, 앞선 자리들의 열쇠(키) k와
+맞는 만큼 값 v를 가져온다. 트랜스포머는 이런 층과 작은 신경망을 번갈아 쌓은 것이다. 표본을 뽑을 때는 앞선 k와 v를
+기억해 둔다.
 """
 # %% Attention in five lines of NumPy, and what the mask does
 import numpy as np
@@ -57,7 +58,7 @@ print(f"each row of p adds up to {p.sum(1).round(6)[0]}, nothing above the diago
 if args.data == "words":
     world, N = Words(), 2000 if args.quick else 20_000
     names, floor, new = world.sample(N, rng), world.entropy()[0], list(world.support)
-    longest, new = max(map(len, new)) + 1, new[:: 200 if args.quick else 6]
+    longest, new = max(map(len, new)) + 1, new[:: 200 if args.quick else 1]
     log_p = world.log_prob(new)
     weight = np.exp(log_p) / np.exp(log_p).sum()
 else:
