@@ -1,7 +1,8 @@
 """Lesson 00: what can a generative model do, and what can we know about it?
 
-One model of each branch of the taxonomy learns the same pictures. The pictures come from a source
-whose probability p_data(x) we can compute, so the table below is not an opinion:
+One model of each branch of the taxonomy learns the same pictures. They come from a source whose
+probability p_data(x) we can compute, so its table is not an opinion. A picture costs -ln p(x) nats;
+by no p fewer, on average, than by p_data itself: that average is the floor, the entropy H(p_data).
 
     explicit, tractable     MADE   ln p(x) exactly, one pixel after the other; slow to sample
     explicit, approximate   VAE    a lower bound of ln p(x), through hidden causes z; fast to sample
@@ -36,7 +37,7 @@ args = lesson_options("One model of each branch, on one world.", worlds=("glyphs
 rng = np.random.default_rng(args.seed)
 
 if args.data == "glyphs":
-    world = Glyphs()                            # 540 drawn digits, each pixel flipped with p = 0.02
+    world = Glyphs()                            # 540 templates; each pixel flipped with p = 0.02
     train, test = world.sample(50_000, rng), world.sample(5_000, rng)          # (N, 256) of 0 and 1
     side, transforms, tests = 16, (None, None, None), (test, test, test)
     steps, units = (2500, 2500, 1500), (1024, (256, 256), 256)
@@ -50,9 +51,7 @@ else:
     transforms = (lambda x, rng: thresholded(x), dynamic, lambda x, rng: thresholded(x))
     tests = (test, dynamic(digits.test_images, rng), test)
 D = side * side
-if args.quick:
-    steps = (20, 20, 20)
-steps = [args.steps or n for n in steps]
+steps = [args.steps or (20 if args.quick else n) for n in steps]
 
 # %% Three models, and for each what is to be made small
 made = MADE(D, hidden=(units[0],))
@@ -103,13 +102,13 @@ for model, x, objective, kind in zip(models, tests, ("max ln p(x)", "max ELBO", 
     row = [model.branch, type(model).__name__, objective, nats, kind]
     if world:
         row += [floor, world.log_prob(samples).mean(), len(world.modes_found(samples))]
-    rows.append(row + [seconds * 1000 / many])
+    rows.append(row + [seconds * 1e6 / many])
 columns = ["branch", "model", "objective", "test nats", "which is a"]
 if world:
     rows.append(["data", "p_data itself", "-", -world.log_prob(test).mean(), "exact", floor,
                  world.log_prob(real).mean(), len(world.modes_found(real)), None])
     columns += ["floor H(p_data)", "ln p_data(samples)", "templates"]
-print(evaluation.table(columns + ["s per 1000 samples"], rows))
+print(evaluation.table(columns + ["ms per 1000 samples"], rows))
 if world and 10 * rows[2][7] < rows[3][7]:
     print("The GAN crowds on few templates: mode collapse. Its losses do not show it, samples do.")
 if not world:
@@ -126,7 +125,7 @@ for ax in axes[1]:
     ax.remove()
 nats, game = fig.add_subplot(grid[1, :2]), fig.add_subplot(grid[1, 2:])
 for model, history, name, label in zip(models, histories, ("nll", "-elbo"), (
-        "MADE: -ln p(x)", "VAE: -ELBO, its KL at full weight from a sixth on")):
+        "MADE: -ln p(x)", "VAE: -ELBO, its KL at full weight after 1/6 of the steps")):
     plotting.curve(nats, history[name], label, plotting.BRANCH_COLORS[model.branch])
 if world:
     plotting.floor_line(nats, floor, "H(p_data), the floor")

@@ -7,6 +7,10 @@ learning      choosing theta so that p_theta comes near p_data
 The world of this lesson is one that we built ourselves, so here p_data is known, and "near" is a
 number:   KL(p_data || p_theta) = E_p_data[ln p_data(x) - ln p_theta(x)] >= 0, in nats.
 
+nll           E_p_data[-ln p_theta(x)], the negative log-likelihood = H(p_data) + KL
+H(p_data)     E_p_data[-ln p_data(x)], the entropy: the floor of every nll
+nats          the unit of natural logarithms; a bit is 0.693 of them
+
 Promise: the best histogram's nll is H(p_data) + KL to 0.05 nats, and beats the Gaussian's; fewer
 points want fewer bins, and 160 a side are too many.
 Changed since lesson 00: no neural network. Two models that need a few lines of NumPy:
@@ -112,7 +116,7 @@ ax.plot(bins, [kl(Histogram(few, b)) for b in bins], "s-", label=f"histogram, {l
 ax.axhline(kl(gaussian), color="#c8553d", label="Gaussian")
 plotting.floor_line(ax, 0, "p_theta = p_data")
 ax.set(xscale="log", xlabel="bins along each axis", ylabel="KL(p_data || p_theta), nats",
-       title="too coarse, too fine", xticks=bins, xticklabels=bins)
+       title="too coarse, too fine", ylim=(-0.1, 2), xticks=bins, xticklabels=bins)
 ax.legend(fontsize=8)
 print("figure:", plotting.save(fig, args.out, "01_p_data_and_p_theta.png", args.show))
 

@@ -4,7 +4,7 @@ If every number remembers which step made it and from what, a loop can run the c
 
     dloss/dx = sum over all steps that used x of   dloss/d(result) * d(result)/dx
 
-Promise: by age gradients are right (not in another order) and the package's; mu ends at the mean.
+Promise: youngest first, gradients are right (else not) and the package's; mu ends at the mean.
 Changed since lesson 04: no gradient is derived by hand.   Takes a few seconds.
 - Value: a number, its gradient, and a function that hands the gradient on; backward(): the loop
 
@@ -91,11 +91,9 @@ def short_cut():
     return a, d + c * 2.0
 
 
-a, y = short_cut()
+(a, y), (b, z), wanted = short_cut(), short_cut(), 18 * 0.5 + 6
 y.backward()
-b, z = short_cut()
 z.backward(everything(z))                   # c hands its gradient on before d has given it its part
-wanted = 18 * 0.5 + 6
 print(f"d/da of (3a)^2 + 6a at 0.5: by age {a.grad:.1f}, in the order found {b.grad:.1f}, "
       f"by hand {wanted:.1f}")
 
@@ -127,19 +125,20 @@ print("what became which file: Value (Tensor), backward -> engine/tensor.py; "
 
 # %% The picture: the graph with its gradients, and the way down
 fig, axes = plotting.figure(1, 2, (12, 4))
-nodes, place = youngest_first(y), {}
+nodes, place, arrow = youngest_first(y), {}, dict(arrowstyle="->", shrinkA=20, shrinkB=20)
 for v in reversed(nodes):                   # a column further right than any of its inputs
     column = 1 + max((place[i][0] for i in v.inputs), default=-1)
     place[v] = column, sum(c == column for c, _ in place.values())
 for v, at in place.items():
     for i in v.inputs:
-        axes[0, 0].annotate("", at, place[i], arrowprops=dict(arrowstyle="->", color="#999999"))
+        axes[0, 0].annotate("", at, place[i], arrowprops=arrow)
     axes[0, 0].text(*at, f"{v.name or 'number'}\n{v.data:.3g}\ngrad {v.grad:.3g}", ha="center",
                     va="center", fontsize=8, bbox=dict(boxstyle="round", facecolor="white"))
 axes[0, 0].set(xlim=(-0.6, 3.6), ylim=(-0.6, 2.6), title="y = (3a)^2 + 6a", xticks=[], yticks=[])
 axes[0, 1].plot(path, label="nll of p_theta")
 plotting.floor_line(axes[0, 1], best, "its best")
 axes[0, 1].set(xlabel="step", ylabel="nats per x", title="theta follows -gradient")
+axes[0, 1].legend()
 print("figure:", plotting.save(fig, args.out, "05_chain_rule.png", args.show))
 
 # %% The promise of this lesson

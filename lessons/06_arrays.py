@@ -11,8 +11,6 @@ Changed since lesson 05: Value -> Tensor, of arrays; sum and @; unbroadcast.  Ta
 늘린(브로드캐스팅) 원소는 여러 번 쓰인 것이므로, 되돌아올 때 그 기울기를 모두 더해야 한다.
 """
 # %% The engine: lesson 05, with arrays
-import math
-
 import numpy as np
 
 import tinygen as tg
@@ -98,8 +96,7 @@ print(f"b {b.data.shape} was stretched to {x.data.shape}; its gradient {np.round
 print(f"by hand, 2 (x + b) added up over rows: {np.round(2 * (x.data + b.data).sum(0), 4)}")
 
 # %% A model: p_theta(x_2 | x_1) = N(mu(x_1), s^2), mu a small network, on the two moons
-world = Mixture2D("moons")
-data = world.sample(2000, rng).astype(float)
+data = Mixture2D("moons").sample(2000, rng).astype(float)
 x1, x2 = data[:, :1], data[:, 1:]
 theta = [rng.normal(size=shape) * 0.7 for shape in ((1, 32), (32,), (32, 1), (1,), ())]
 
@@ -112,7 +109,7 @@ def nll(theta):
     """-mean ln N(x_2; mu, s^2), theta's last number being ln s"""
     d = network(Tensor(x1), *theta[:4]) - x2
     return (d * d * (theta[4] * -2.0).exp()).sum() * (0.5 / len(x2)) + theta[4] + (
-        0.5 * math.log(2 * math.pi))
+        0.5 * np.log(2 * np.pi))
 
 
 steps, losses = (100 if args.quick else 1500), []
@@ -121,9 +118,10 @@ for step in range(steps):
     loss = nll(tensors)
     loss.backward()
     losses.append(float(loss.data))
-    theta = [p - 0.02 * t.grad for p, t in zip(theta, tensors)]
-numbers = sum(t.data.size for t in everything(loss))
-print(f"nll {losses[0]:.3f} -> {losses[-1]:.3f} nats per point; {numbers:,} numbers a step")
+    theta = [p - 0.01 * t.grad for p, t in zip(theta, tensors)]
+sizes = [t.data.size for t in everything(loss)]
+print(f"nll {losses[0]:.3f} -> {losses[-1]:.3f} nats per point; a step: {sum(sizes):,} numbers in "
+      f"{len(sizes)} Tensors")
 
 # %% The same step, by the package
 leaf = [tg.tensor(t.data, requires_grad=True) for t in tensors]
@@ -135,7 +133,7 @@ print("what became which file: unbroadcast -> engine/tensor.py; @ (matmul) -> en
 
 # %% The picture: the curve, and what was learned
 fig, axes = plotting.figure(1, 2, (11, 4))
-plotting.curve(axes[0, 0], losses, "nll")
+axes[0, 0].plot(losses)
 axes[0, 0].set(xlabel="step", ylabel="nll, nats per point", title="learning p(x_2 | x_1)")
 line = np.linspace(-1.3, 2.3, 200)[:, None]
 mu, s = network(Tensor(line), *map(Tensor, theta[:4])).data[:, 0], float(np.exp(theta[4]))
@@ -143,6 +141,7 @@ axes[0, 1].plot(*data.T, ".", markersize=2, color="#555555", label="p_data")
 axes[0, 1].plot(line, mu, color="#1b6ca8", label="mu(x_1)")
 axes[0, 1].fill_between(line[:, 0], mu - 2 * s, mu + 2 * s, alpha=0.15, label="2 s")
 axes[0, 1].set(xlabel="x_1", ylabel="x_2", title="one Gaussian for each x_1 cannot be two moons")
+axes[0, 1].legend()
 print("figure:", plotting.save(fig, args.out, "06_arrays.png", args.show))
 
 # %% The promise of this lesson

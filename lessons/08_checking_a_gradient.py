@@ -89,8 +89,9 @@ for name, rule in mistakes.items():
     for check, ok in zip(checks, verdicts):
         found[check] += not ok
     print(f"{name:26s} " + "  ".join(f"{'passes' if ok else 'found':>14s}" for ok in verdicts)
-          + f"   {said[name][:60]}")
-print(", ".join(f"{check} finds {n} of {len(mistakes) - 1}" for check, n in found.items()))
+          + f"   {said[name].split(' (')[0]}")
+print("mistakes found by " + ", ".join(f"{check}: {n} of {len(mistakes) - 1}"
+                                       for check, n in found.items()))
 
 # %% How small should eps be? Too large: the curve bends. Too small: digits are lost
 steps = 10.0 ** np.arange(-14, 0.5, 0.5)

@@ -4,8 +4,7 @@ A function that owns its parameters. A Module's attributes are parameters, or ot
 the attributes finds them all, whatever the model. Then the training loop never changes.
 
 Promise: gradients are the package's, p adds up to one, and KL ends below 0.15 nats.
-Changed since lesson 07: layers, on an engine of one speed (07 has the other).   A few seconds.
-- Module: named_parameters() finds every Tensor of a model; Linear, Network
+Changed since lesson 08: Module, Linear, Network; an engine of one speed again.   A few seconds.
 
 층(layer)이란 자기 모수를 가진 함수이다. Module은 속성으로 모수나 다른 Module을 가지며, 속성을 따라가면 모델의
 모든 모수를 찾는다. 그러면 어떤 모델이든 학습 반복문은 같은 네 줄이다.
@@ -143,6 +142,7 @@ fig, axes = plotting.figure(1, 1, (7, 3.6))
 plotting.curve(axes[0, 0], losses, "nll of p_theta")
 plotting.floor_line(axes[0, 0], floor, "floor H(p_data)")
 axes[0, 0].set(xlabel="step", ylabel="nats per picture", title="our engine learns p_data")
+axes[0, 0].legend()
 print("figure:", plotting.save(fig, args.out, "09_modules.png", args.show))
 
 # %% The promise of this lesson

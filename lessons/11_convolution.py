@@ -7,8 +7,8 @@ the kernel, placed at (i, j). Everything follows from that one matrix:
     A' g         the gradient with respect to x  the transposed convolution: it lays kernels down
     patches' g   the gradient with respect to the kernel
 
-Promise: the matrix gives the sum's y; its transpose, and the patches', tinygen's gradients; B' its
-transposed convolution; and <B z, x> = <z, B' x>.
+Promise: A x is the sum's y; A' g and patches' g are tinygen's gradients; of a B with stride 2,
+B' x is tinygen's transposed convolution, and <B z, x> = <z, B' x>.
 Changed since lesson 10: x is a picture; the layer of PixelCNN (15), DCGAN (29) and U-Net (27)
     python lessons/11_convolution.py       a few seconds
 
@@ -86,8 +86,8 @@ large = (B.T @ small.ravel()).reshape(18, 18)
 ours = tg.to_numpy(tg.conv_transpose2d(small[None, None], blob[None, None], stride=2))[0, 0]
 z = rng.normal(size=(18, 18))
 inner = (convolve(z, blob, 2) * small).sum(), (z * large).sum()
-print(f"B' x against tinygen.conv_transpose2d: {abs(large - ours).max():.0e} apart")
-print(f"adjoint: <B z, x> = {inner[0]:.6f} = <z, B' x> = {inner[1]:.6f}")
+print(f"B' small against tinygen.conv_transpose2d: {abs(large - ours).max():.0e} apart")
+print(f"adjoint: <B z, small> = {inner[0]:.6f} = <z, B' small> = {inner[1]:.6f}")
 
 
 # %% What it costs: a layer of 16 channels, by a loop over places and by one product
@@ -110,7 +110,7 @@ print(f"as a dense matrix the layer would hold {16 * 784 * 16 * 676:,} weights, 
 fig, axes = plotting.figure(1, 5, (16, 3.6))
 for ax, (image, title) in zip(axes[0], (
         (picture, "x"), (y, "y = A x: vertical edges"), (A[:60, :100], "a corner of A"),
-        (small, "x, every second place"), (large, "B' x: larger again"))):
+        (small, "small: means of 2 x 2"), (large, "B' small: larger again"))):
     ax.imshow(image, cmap="RdBu" if image.min() < 0 else "gray_r", interpolation="nearest",
               vmin=-abs(image).max() if image.min() < 0 else 0, vmax=abs(image).max())
     ax.set(title=title, xticks=[], yticks=[])

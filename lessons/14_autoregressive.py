@@ -1,20 +1,23 @@
 """Lesson 14: what if the context is a whole picture?
 
-A table of all pictures of 256 bits has 2^255 rows. A network shares between contexts: one logit for
-each pixel, computed from the pixels before it. Three rungs, each a p(x) that sums to one:
+A table for the last of 256 pixels would have 2^255 rows. A network shares between contexts: one
+logit for each pixel, computed from the pixels before it. Three rungs, each a p(x) that sums to one:
 
     FVSBN   logistic regression for each pixel           a triangle of weights
     NADE    one small network for each, sharing weights  all prefixes of one sum
     MADE    one network of any shape for all             masks keep it from looking ahead
 
+(fully visible sigmoid belief net, neural autoregressive density estimator, masked autoencoder)
+
 Promise: every model's p adds up to one over 512 pictures; none is 0.5 nats below the floor; MADE
 beats FVSBN.
-Changed since lesson 13: tables became networks; the picture's order is raster order
-- dependency_map: which output moves with which input, by differentiating each by each
+Changed since lesson 13: tables became networks; pixels come row by row
+- dependency_map: which output moves with which input, by differentiating each by each; a leak is an
+  output that moves with a pixel that does not come before it
 
     python lessons/14_autoregressive.py       about half a minute
 
-그림 전체가 조건이면 표를 셀 수 없다. 화소마다 그 앞의 화소들로 로짓을 계산하는 신경망을 쓰되, 가중치를
+그림 전체가 조건이면 표로 셀 수 없다. 화소마다 그 앞의 화소들로 로짓을 계산하는 신경망을 쓰되, 가중치를
 나누어 쓴다: 로지스틱 회귀(FVSBN), NADE, 그리고 마스크로 미래를 가리는 MADE. 모두 정확한 확률을 준다.
 """
 # %% The world, and the three models

@@ -12,8 +12,8 @@ Changed since lesson 25: z is whole numbers, and q(c | x) is one point
 
     python lessons/26_vqvae.py       about half a minute
 
-VQ-VAE는 잠재변수를 코드북의 번호로 바꾼다. 가장 가까운 코드를 고르는 일에는 기울기가 없으므로 디코더의
-기울기를 인코더로 그대로 넘긴다. 그 다음 코드의 사전분포를 배우면 표본을 뽑고 하한을 nats로 잴 수 있다.
+VQ-VAE는 잠재변수를 코드북의 번호로 바꾼다. 가장 가까운 코드를 고르는 일에는 기울기가 없으므로 복호화기의
+기울기를 부호화기로 그대로 넘긴다. 그 다음 코드의 사전분포를 배우면 표본을 뽑고 하한을 nats로 잴 수 있다.
 """
 # %% The world, and a grid of 2 x 2 codes out of 32
 import numpy as np
