@@ -2,7 +2,7 @@
 
 Pixels are drawn row after row, each row from left to right. A kernel (k, k), k odd, is centred on
 the pixel that is to be predicted. Its mask is 1 where the kernel sees a pixel drawn before, else 0.
-Kind "A", for the first layer, must not see the centre; kind "B", for later layers, may.
+Kind "A", for the first layer, must not see the centre; kind "B", for later layers, sees it.
 
 Check it:  python lessons/exercises/ex26_pixelcnn_mask.py       (--hint, --solution)
       or:  python -m tinygen.exercises 26                       (tells a SyntaxError, too)

@@ -86,6 +86,7 @@ ANSWERS["ex18_topological_order"] = Answers(
         mistake("comes more than once", backward_order=without_memory),
         mistake("comes before node", backward_order=lambda y, inputs: by_age(y, inputs)[::-1]),
         mistake("is no part of", backward_order=lambda y, inputs: sorted(inputs, reverse=True)),
+        mistake("is no part of", backward_order=lambda y, inputs: list(range(y, -1, -1))),
         mistake("is missing", backward_order=lambda y, inputs: [y, *inputs[y]]),
         mistake("is missing", backward_order=lambda y, inputs: by_age(y, inputs)[1:]),
         mistake("NoneType where a list", backward_order=lambda y, inputs: None),

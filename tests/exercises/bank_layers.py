@@ -215,9 +215,9 @@ ANSWERS["ex14_gather"] = Answers(
            dict(gather_backward=lambda g, ids, V: (
                np.arange(V)[:, None] == ids).astype(g.dtype) @ g)],
     mistakes=[
-        mistake("right only for each row looked up once", gather_backward=gather_assigned),
-        mistake("right only for each row looked up once", gather_backward=gather_added_once),
-        mistake("right only for each row looked up once", gather_backward=gather_mean),
+        mistake("right only for rows looked up once each", gather_backward=gather_assigned),
+        mistake("right only for rows looked up once each", gather_backward=gather_added_once),
+        mistake("right only for rows looked up once each", gather_backward=gather_mean),
         mistake("shape", gather_backward=lambda g, ids, V: gather_backward(
             g, ids, max(ids, default=0) + 1)),
         mistake("shape", gather_backward=lambda g, ids, V: g),

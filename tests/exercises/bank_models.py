@@ -82,11 +82,11 @@ ANSWERS["ex26_pixelcnn_mask"] = Answers(
         mistake("centre", mask=lambda k, kind: mask(k, "B")),
         mistake("centre", mask=lambda k, kind: mask(k, "A")),
         mistake("centre", mask=lambda k, kind: mask(k, "BA"["AB".index(kind)])),
-        mistake("above of the centre, is cut|below", mask=lambda k, kind: mask(k, kind).T),
+        mistake("above the centre, is cut|below", mask=lambda k, kind: mask(k, kind).T),
         mistake("drawn later|drawn before", mask=lambda k, kind: mask(k, kind)[::-1, ::-1]),
-        mistake("above of the centre, is cut", mask=quadrant),
+        mistake("above the centre, is cut", mask=quadrant),
         mistake("centre", mask=lambda k, kind: 1 - mask(k, kind)),
-        mistake("above of the centre, is cut", mask=lambda k, kind: np.tri(
+        mistake("above the centre, is cut", mask=lambda k, kind: np.tri(
             k, k=-1 if kind == "A" else 0)),
         mistake("left of the centre, is cut|centre", mask=lambda k, kind: np.repeat(
             np.arange(k) < k // 2, k).reshape(k, k)),

@@ -48,8 +48,8 @@ ORDER = Exercise(
     cases=[Case("plain, a chain", y=2, inputs={0: [], 1: [0], 2: [1]}),
            Case("plain, a diamond", y=3, inputs={0: [], 1: [0], 2: [0, 1], 3: [2, 1]}),
            Case("an input used twice", y=1, inputs={0: [], 1: [0, 0]}),
-           Case("plain, a short cut", y=4,
-                inputs={0: [], 1: [0], 2: [1], 3: [2], 4: [0, 3], 5: [4, 0]}),
+           Case("plain, a short cut", y=5,
+                inputs={0: [], 1: [], 2: [0], 3: [2], 4: [3], 5: [0, 4], 6: [5, 1]}),
            Case("a long chain", y=5000, inputs={0: [], **{i: [i - 1] for i in range(1, 5001)}},
                 fault="fails on a graph of 5000 nodes in a row")],
     hint="A node may go only when everything that was made from it has gone. Draw the short cut: "

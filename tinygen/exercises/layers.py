@@ -150,7 +150,7 @@ GATHER = Exercise(
     "ex14_gather", "the derivative of looking up rows in a table",
     right=SimpleNamespace(gather_backward=_gather),
     run=lambda answer, **args: {"dW": answer.gather_backward(*args.values())},
-    cases=[_gather_case("each row once", [2, 0, 1], 3, spares="each row looked up once"),
+    cases=[_gather_case("each row once", [2, 0, 1], 3, spares="rows looked up once each"),
            _gather_case("plain", [1, 3, 1, 0], 5),
            _gather_case("plain, longer", [6, 2, 2, 2, 5], 7),
            _gather_case("none", [], 4, fault="wrong where nothing was looked up")],

@@ -56,10 +56,10 @@ def _run_pixel_mask(answer, k, kind):
     m = np.asarray(given)
     if m[c, c] != wanted[c, c]:
         raise Wrong("mask A must not see the centre: it would see the answer" if kind == "A" else
-                    "mask B sees the centre: there stands what layers below know of earlier pixels")
+                    "mask B must see the centre: it holds what lower layers know of earlier pixels")
     for i, j in np.argwhere(m != wanted):
-        where = "above" if i < c else "below" if i > c else "left" if j < c else "right"
-        raise Wrong(f"place [{i}, {j}] of the kernel, {where} of the centre, is " + (
+        where = "above" if i < c else "below" if i > c else "left of" if j < c else "right of"
+        raise Wrong(f"place [{i}, {j}] of the kernel, {where} the centre, is " + (
             "seen, though it is drawn later" if m[i, j] else "cut, though it was drawn before"))
     return {"mask": given}
 
