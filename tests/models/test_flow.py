@@ -161,6 +161,12 @@ def test_actnorm_starts_from_its_first_training_batch(shape):
     assert (tg.to_numpy(other(xp.asarray(x + 1))[0]) == again).all()
 
 
+def test_actnorm_does_not_start_from_a_single_vector():
+    f, x = ActNorm(2), np.array([[5.0, 3.0], [1.0, 2.0]], "f")
+    assert (tg.to_numpy(f(xp.asarray(x[:1]))[0]) == x[:1]).all()
+    assert abs(tg.to_numpy(f(xp.asarray(x))[0]).mean(0)).max() < 1e-5
+
+
 def test_batch_norm_uses_the_batch_and_then_what_it_remembers():
     f, x = BatchNorm(3, momentum=0.5), np.random.default_rng(3).normal(5, 3, (500, 3)).astype("f")
     z = tg.to_numpy(f(xp.asarray(x))[0])

@@ -229,8 +229,8 @@ def _for_all(x, logdet):
 class ActNorm(Bijection):
     """z = (x - b) e^s, b and s (C,) for each channel, logdet = H W sum(s).
 
-    The first batch seen while training sets b and s, so that there z has mean 0 and variance 1;
-    from then on they are weights as others. Source: Kingma & Dhariwal 2018, section 3.1."""
+    The first batch of more than one value a channel seen while training sets b and s, so that there
+    z has mean 0 and variance 1; from then on they are weights as others. Source: Kingma & Dhariwal 2018, section 3.1."""
 
     def __init__(self, C):
         check_sizes("ActNorm", C=C)
@@ -239,7 +239,7 @@ class ActNorm(Bijection):
 
     def forward(self, x):
         _check_channels(self, x)
-        if self.training and not self.started.data:
+        if self.training and not self.started.data and len(x) * _places(x) > 1:
             self._start(_values(x))
         z = (x - _per_channel(self.b, x)) * _per_channel(exp(self.s), x)
         return z, _for_all(x, sum(self.s) * _places(x))
