@@ -300,6 +300,7 @@ def test_guidance_goes_from_no_label_through_the_label_and_on():
     free, own = (host(model.denoise(x, 5, labels)) for labels in (None, y))
     table = host(model.network.table.W)
     assert np.allclose(free, table[3]) and np.allclose(own, table[[0, 1, 2, 1]])
+    assert np.allclose(host(model.denoise(x, np.int64(5), y)), own)
     for w in (0, 0.5, 1, 3):
         assert np.allclose(host(model.denoise(x, 5, y, w)), free + w * (own - free))
     assert np.allclose(host(model.sample(4, y, eta=0, guidance=2.0)), 2 * own - free, atol=1e-6)
@@ -527,6 +528,10 @@ def plain(**settings):
     ("10 steps with", lambda: plain().sample(3, steps=10)),
     ("eta 1.5; needs", lambda: plain().sample(3, eta=1.5)),
     ("guidance needs a model with classes", lambda: plain().sample(3, guidance=2.0)),
+    ("guidance needs .* labels", lambda: labelled().sample(3, guidance=2.0)),
+    ("Diffusion: classes is 0; needs a whole",
+     lambda: Diffusion(ByLabel(), 2, straight(20, 6, -6), classes=0)),
+    ("drop is 10; needs a share", lambda: labelled(drop=10)),
     ("given labels, but made without classes", lambda: plain().loss(column(1), xp.asarray([0]))),
     (r"labels are int64 of shape \(1,\); needs integers \(2,\) from 0 to 2",
      lambda: labelled().elbo(np.zeros((2, 2)), xp.asarray([0]))),

@@ -95,6 +95,10 @@ class Diffusion(Approximate):
             raise ValueError(f"Diffusion: predict is {predict!r}; choose from "
                              f"{', '.join(PREDICTIONS)}")
         check_data(type(self).__name__, D, scale)
+        if classes is not None:
+            check_sizes(type(self).__name__, classes=classes)
+        if not 0 <= drop <= 1:
+            raise ValueError(f"Diffusion: drop is {drop}; needs a share of the labels, 0 to 1")
         log_snr = xp.asarray(log_snr, dtype="float64")
         _check_schedule(log_snr)
         self.network, self.D, self.T, self.predict = network, D, len(log_snr), predict
@@ -134,15 +138,14 @@ class Diffusion(Approximate):
         guidance w: the network's word is y() + w (y(labels) - y()), y() without labels; 1 leaves
         the model as it is, more makes samples more typical of their labels.
         Source: Ho & Salimans 2022, eq. 6, whose w is ours less 1."""
-        t = xp.full(len(x), t) if isinstance(t, int) else t
-        labels = self._labels(labels, len(x))
+        if guidance != 1 and labels is None:
+            raise ValueError("Diffusion: guidance needs a model with classes, and labels")
+        t, labels = xp.broadcast_to(xp.asarray(t), len(x)), self._labels(labels, len(x))
 
         def network(labels):
             return self.network(x, self.log_snr[t].astype(x.dtype), labels)
         y = network(labels)
         if guidance != 1:
-            if labels is None:
-                raise ValueError("Diffusion: guidance needs a model with classes, and labels")
             free = network(self._labels(None, len(x)))
             y = free + guidance * (y - free)
         return PREDICTIONS[self.predict](x, y, *self._alpha_sigma(t, x))
