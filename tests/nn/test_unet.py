@@ -52,7 +52,8 @@ def test_every_weight_learns():
 
 
 @pytest.mark.parametrize("net", [lambda c: MLPDenoiser(16, (8,), 2, c),
-                                 lambda c: ImageDenoiser(4, (8, 8), c)])
+                                 lambda c: ImageDenoiser(4, (8, 8), c),
+                                 lambda c: ImageDenoiser(2, (8, 8), c, channels=4)])
 def test_denoisers_hear_time_and_label(net):
     x, when = randoms(3, 16).astype("float32"), xp.asarray([0.5, 0.5, -2.0], dtype="float32")
     y = awake_float32(net(None))(xp.broadcast_to(x[:1], (3, 16)), when)

@@ -10,7 +10,7 @@ import math
 from ..engine.backend import xp
 from ..engine.elementwise import cos, silu, sin
 from ..engine.pooling import avg_pool2d, upsample
-from ..engine.shaping import concatenate, split
+from ..engine.shaping import concatenate, expand_dims, split
 from .conv import Conv2d
 from .linear import Embedding, Linear, check_sizes, mlp
 from .module import Module
@@ -35,7 +35,7 @@ class ResBlock(Module):
 
     def forward(self, x, h):
         y = self.norm2(self.conv1(silu(self.norm1(x))))
-        a, b = split(self.told(h).reshape(len(h), -1, 1, 1), 2, axis=1)
+        a, b = split(expand_dims(self.told(h), (2, 3)), 2, axis=1)
         return (self.short(x) if self.short else x) + self.conv2(silu((1 + a) * y + b))
 
 
@@ -109,15 +109,15 @@ class MLPDenoiser(Module):
 
 
 class ImageDenoiser(Module):
-    """(x, time, label) -> UNet, of pictures of one channel and size x size pixels.   (B, D)"""
+    """(x, time, label) -> UNet, of pictures (channels, size, size) as rows.   (B, D)"""
 
-    def __init__(self, size, widths=(32, 64, 64), classes=None):
-        self.size, E = size, 4 * widths[0]
+    def __init__(self, size, widths=(32, 64, 64), classes=None, channels=1):
+        self.shape, E = (channels, size, size), 4 * widths[0]
         self.label = None if classes is None else Embedding(classes + 1, E)
         self.time = mlp((32, E, E), silu)
-        self.unet = UNet(1, 1, E, widths)
+        self.unet = UNet(channels, channels, E, widths)
 
     def forward(self, x, log_snr, labels=None):
         h = self.time(time_features(log_snr))
         h = silu(h if labels is None else h + self.label(labels))
-        return self.unet(x.reshape(len(x), 1, self.size, self.size), h).reshape(x.shape)
+        return self.unet(x.reshape(len(x), *self.shape), h).reshape(x.shape)
