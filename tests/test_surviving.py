@@ -68,9 +68,11 @@ from tinygen.models.approximate.diffusion import Diffusion, cosine
 from tinygen.models.approximate.iwae import IWAE
 from tinygen.models.approximate.mixture import GaussianMixture
 from tinygen.models.approximate.ppca import PPCA
-from tinygen.models.approximate.vae import VAE
+from tinygen.models.approximate.priors import MixturePrior
+from tinygen.models.approximate.vae import VAE, conv_coders
 from tinygen.models.approximate.vqvae import VQVAE
 from tinygen.models.implicit.gan import GAN
+from tinygen.models.tractable.autoregressive_flow import maf
 from tinygen.models.tractable.causal import WaveNet
 from tinygen.models.tractable.coupling_flow import Coupling, alternating
 from tinygen.models.tractable.flow import Flow
@@ -78,7 +80,7 @@ from tinygen.models.tractable.made import FVSBN, MADE, NADE
 from tinygen.models.tractable.pixelcnn import GatedPixelCNN, PixelCNN
 from tinygen.models.tractable.recurrent import RecurrentLM
 from tinygen.models.tractable.transformer import Transformer
-from tinygen.nn import GRUCell, Linear, MLPDenoiser, mlp
+from tinygen.nn import GRUCell, ImageDenoiser, Linear, MLPDenoiser, mlp
 from tinygen.optim import Adam
 from tinygen.training import fit, load_arrays, save_arrays
 
@@ -513,6 +515,10 @@ MODELS = {
     "flow": lambda: Flow(16, [Coupling(alternating(16, 1), mlp((16, 8, 32), tg.relu))]),
     "mixture": lambda: GaussianMixture(16, 3), "PPCA": lambda: PPCA(16, 2),
     "VAE": lambda: VAE(16, 2, (8,)), "IWAE": lambda: IWAE(16, 2, (8,)),
+    "VAE, convolutions": lambda: VAE(16, 2, coders=conv_coders(4, 2)),
+    "VAE, mixture": lambda: VAE(16, 2, (8,), prior=MixturePrior(2, 3)),
+    "MAF MoG": lambda: maf(16, 1, (8,), K=2),
+    "U-Net": lambda: Diffusion(ImageDenoiser(4, (8,)), 16, cosine(4)),
     "VQVAE": lambda: VQVAE(16, (2, 2), 4, 3, (8,)), "GAN": lambda: GAN(16, 2, (8,))}
 
 

@@ -51,8 +51,8 @@ def _check_chances(x):
 
 
 def _drawn(shape, own):
-    """(*shape, *own), where an int counts as a shape of one axis."""
-    return (*((shape,) if isinstance(shape, int) else shape), *own)
+    """(*shape, *own), where a number counts as a shape of one axis."""
+    return (*(shape if hasattr(shape, "__iter__") else (shape,)), *own)
 
 
 def _check_family(p, q):

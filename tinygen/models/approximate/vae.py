@@ -142,7 +142,7 @@ class VAE(Approximate):
         """z (..., Z) -> p(x | z), of shape (..., D)"""
         y = self.decoder(self.given(z, labels))
         flat = y.shape[:-1] == z.shape[:-1]             # not what convolutions give
-        return self.likelihood(y if flat else y.reshape(*z.shape[:-1], -1))
+        return self.likelihood(y if flat else y.reshape(*z.shape[:-1], math.prod(y.shape[1:])))
 
     def kl(self, q, z):
         """KL(q || p(z)) (B, Z), or (B, 1), at z ~ q where it has no closed form."""
