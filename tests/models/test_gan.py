@@ -181,7 +181,11 @@ def test_draws_are_counted_in_whole_numbers(name, n):
 @pytest.mark.parametrize("sentence, make", [
     ("GAN: .*pack.* 0", lambda: GAN(9, pack=0)), ("GAN: .*latent.* 0", lambda: GAN(9, latent=0)),
     ("ConditionalGAN: .*classes.* 0", lambda: ConditionalGAN(9, 0)),
-    ("InfoGAN: .*codes.* 0", lambda: InfoGAN(9, 0))])
+    ("InfoGAN: .*codes.* 0", lambda: InfoGAN(9, 0)),
+    ("InfoGAN: asked for 0 draws", lambda: MAKERS["InfoGAN"]().information(0)),
+    *[(rf"{make.__name__}: hidden is 8; needs a size for each layer",
+       lambda make=make, codes=codes: make(9, *codes, hidden=8))
+      for make, codes in ((GAN, ()), (ConditionalGAN, (3,)), (InfoGAN, (3,)))]])
 def test_sizes_of_0_get_one_sentence(sentence, make):
     with pytest.raises(ValueError, match=sentence):
         make()

@@ -339,6 +339,7 @@ def test_no_tensor_outlives_a_step(count_tensors):
     (lambda: VQVAE(D, GRID, K, prior=PixelCNN((2, 2), K)), "prior over 4 codes out of 4; .* 3"),
     (lambda: VQVAE(D, GRID, K, prior=PixelCNN(GRID, 5)), "prior over 3 codes out of 5"),
     (lambda: VQVAE(D, GRID, K, C, coders=(tg.nn.Linear(D, 4), None)).encode(X), "gave .*7, 4"),
+    (lambda: VQVAE(D, GRID, K, C, hidden=8), "VQVAE: hidden is 8; needs a size for each layer"),
     (lambda: tiny().loss(X[0]), r"x has shape \(5,\)"),
     (lambda: tiny().elbo(X[:, 1:]), r"x has shape \(7, 4\)"),
     (lambda: tiny().encode(X[:0]), r"x has shape \(0, 5\)"),

@@ -12,7 +12,7 @@ from ..engine.elementwise import cos, silu, sin
 from ..engine.pooling import avg_pool2d, upsample
 from ..engine.shaping import concatenate, expand_dims, split
 from .conv import Conv2d
-from .linear import Embedding, Linear, check_sizes, mlp
+from .linear import Embedding, Linear, check_sizes, mlp, widths
 from .module import Module
 from .norm import GroupNorm
 
@@ -100,7 +100,7 @@ class MLPDenoiser(Module):
     def __init__(self, D, hidden=(256, 256, 256, 256), octaves=6, classes=None):
         self.octaves, self.label = octaves, None if classes is None else Embedding(classes + 1, 16)
         n_in = D * (1 + 2 * octaves) + 32 + (0 if classes is None else 16)
-        self.layers = mlp((n_in, *hidden, D), silu)
+        self.layers = mlp((n_in, *widths("MLPDenoiser", hidden), D), silu)
 
     def forward(self, x, log_snr, labels=None):
         waves = [f(2.0 ** k * x) for k in range(self.octaves) for f in (sin, cos)]

@@ -24,7 +24,7 @@ from ...engine.fused import embedding
 from ...engine.reductions import mean, sum
 from ...engine.tensor import Tensor, defvjp, no_grad, primitive
 from ...nn import init, mlp
-from ...nn.linear import check_sizes
+from ...nn.linear import check_sizes, widths
 from ..branches import Approximate, as_batch
 from ..tractable.pixelcnn import CausalConv2d, GatedPixelCNN
 
@@ -89,7 +89,7 @@ class VQVAE(Approximate):
                              "decay and restart from 0 up to less than 1, beta from 0 up")
         self.D, self.N, self.K, self.C = D, h * w, K, C
         self.ema, self.decay, self.beta, self.restart = ema, decay, beta, restart
-        down = D, *hidden, self.N * C
+        down = D, *widths("VQVAE", hidden), self.N * C
         self.encoder, self.decoder = coders or (mlp(down, activation), mlp(down[::-1], activation))
         codebook = init.normal((K, C), std=1.0)
         self.e = Tensor(codebook.data) if ema else codebook

@@ -13,7 +13,7 @@ from ...engine.reductions import mean, sum
 from ...engine.shaping import concatenate
 from ...engine.tensor import no_grad
 from ...nn import Linear, Module, Sequential, mlp
-from ...nn.linear import check_sizes
+from ...nn.linear import check_sizes, widths
 from ..branches import Implicit, as_batch, as_count
 from .architectures import leaky
 from .objectives import NON_SATURATING
@@ -36,6 +36,7 @@ class GAN(Implicit):
     def __init__(self, D, latent=64, hidden=(256, 256), noise=0.0, output=sigmoid, pack=1,
                  objective=NON_SATURATING, penalty=None, generator=None, critic=None):
         check_sizes(type(self).__name__, D=D, latent=latent, pack=pack)
+        hidden = widths(type(self).__name__, hidden)
         self.D, self.latent, self.noise, self.output = D, latent, noise, output
         self.pack, self.objective, self.penalty = pack, objective, penalty
         self.generator = generator or mlp((latent, *hidden, D), relu)
@@ -139,9 +140,10 @@ class ConditionalGAN(GAN):
     def __init__(self, D, classes, latent=64, hidden=(256, 256), projection=False, noise=0.0,
                  output=sigmoid, objective=NON_SATURATING, penalty=None):
         check_sizes(type(self).__name__, D=D, classes=classes, latent=latent)
+        hidden = widths(type(self).__name__, hidden)
         self.D, self.classes, self.latent, self.noise = D, classes, latent, noise
         self.output, self.objective, self.penalty = output, objective, penalty
-        self.generator, back = mlp((latent + classes, *hidden, D), relu), tuple(reversed(hidden))
+        self.generator, back = mlp((latent + classes, *hidden, D), relu), hidden[::-1]
         self.critic = (ProjectionCritic(D, back, classes) if projection
                        else mlp((D + classes, *back, 1), leaky))
 
@@ -205,7 +207,7 @@ class InfoGAN(GAN):
 
     def __init__(self, D, codes, latent=64, hidden=(256, 256), weight=1.0, **settings):
         check_sizes(type(self).__name__, codes=codes)
-        self.codes, self.weight = codes, weight
+        self.codes, self.weight, hidden = codes, weight, widths(type(self).__name__, hidden)
         generator = settings.pop("generator", None) or mlp((latent + codes, *hidden, D), relu)
         self.reader = mlp((D, *reversed(hidden), codes), leaky)
         super().__init__(D, latent, hidden, generator=generator, **settings)
@@ -234,7 +236,7 @@ class InfoGAN(GAN):
 
     def information(self, n):
         """ln K + E ln Q(c | G(z, c)) over n draws, nats: at most I(c; x), itself at most ln K"""
-        codes = self.draw_codes(n)
+        codes = self.draw_codes(as_count(self, n, least=1))
         with no_grad():
             x = self.decode(self.latents(n, codes))
             return math.log(self.codes) + mean(self.encode(x).log_prob(codes)).item()
