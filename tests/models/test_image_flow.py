@@ -254,6 +254,7 @@ def test_the_bijection_undoes_itself_in_float32(name):
     ("glow: scales is 0; needs a whole number", lambda: glow((1, 8, 8), scales=0)),
     ("glow: steps is 0; needs a whole number", lambda: glow((1, 8, 8), steps=0)),
     ("realnvp: hidden is 0.5; needs a whole", lambda: realnvp((1, 8, 8), hidden=0.5)),
+    ("checkerboard: 1 x 1 pixels are of one colour; use fewer", lambda: realnvp((1, 4, 4))),
     (r"realnvp: shape is \(8, 8\); needs \(C, H, W\)", lambda: realnvp((8, 8))),
     ("glow: shape is 8; needs", lambda: glow(8)),
     ("glow: C is 0; needs a whole number", lambda: glow((0, 8, 8))),

@@ -128,6 +128,8 @@ class Scale(Bijection):
 
 def checkerboard(H, W, first):
     """The mask (1, H, W) of 1 on squares of one colour; `first`, 0 or 1, is what the corner has."""
+    if H * W < 2:
+        raise ValueError(f"checkerboard: {H} x {W} pixels are of one colour; use fewer scales")
     return xp.asarray((numpy.indices((H, W)).sum(0)[None] + first) % 2, dtype="float32")
 
 
