@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinygen.compare import compare, report
+from tinygen.compare import compare, report, write
 from tinygen.compare.cell import auroc, measure
 from tinygen.compare.clock import Clock
 from tinygen.compare.contenders import CONTENDERS, Dequantized
@@ -182,11 +182,28 @@ def test_ctrl_c_leaves_the_table_of_what_is_finished(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1e-12, 0.1, 1000.0])
-def test_a_table_of_one_row_is_drawn(tmp_path, seconds):
+def test_a_table_of_one_row_is_drawn(seconds):
     line = {"world": "mixture2d", "branch": "data", "model": "p_data itself", "seeds": 1,
             "failed": "", "nats": (1.7, 0.0), "ln p_data(samples)": (-1.7, 0.0),
             "s per 1000": (seconds, 0.0), "probes": {"blade": (90.9, 0.0)}}
-    assert Path(report.draw([line], str(tmp_path))).stat().st_size > 1000
+    assert len(report.draw([line])) > 1000
+
+
+def test_a_full_disk_leaves_the_old_table(table, tmp_path, monkeypatch):
+    results = [Cell("mixture2d", "data", seed, {"steps": 3, "quick": True}, table[0]).result()
+               for seed in range(2)]
+    write(results[:1], tmp_path, "one seed")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(before) == {f"table.{kind}" for kind in ("txt", "csv", "png", "html")}
+
+    def half(path, content):
+        with open(path, "wb") as file:
+            file.write(content[:len(content) // 2])
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(OSError):
+        write(results, tmp_path, "two seeds")
+    assert all((tmp_path / name).read_bytes() == content for name, content in before.items())
 
 
 def test_a_cell_that_does_not_end_is_stopped(tmp_path):

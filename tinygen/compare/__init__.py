@@ -79,15 +79,16 @@ def budget(seconds, steps, quick):
 
 
 def write(results, out, command):
-    """The four files; gives the lines of the table."""
+    """The four files, each whole or as it was; gives the lines of the table."""
     lines = sorted(report.lines(results), key=_place)
     if not lines:
         return lines
-    out = Path(out)
-    (out / "table.txt").write_text(report.text(lines), encoding="utf-8")
-    report.write_csv(out / "table.csv", lines)
-    picture = Path(report.draw(lines, str(out))).read_bytes()
-    (out / "table.html").write_text(report.page(lines, picture, command), encoding="utf-8")
+    picture = report.draw(lines)
+    for kind, content in (("txt", report.text(lines)), ("csv", report.as_csv(lines)),
+                          ("png", picture), ("html", report.page(lines, picture, command))):
+        path, unfinished = (Path(out) / f"table.{kind}{end}" for end in ("", ".part"))
+        unfinished.write_bytes(content if kind == "png" else content.encode())
+        os.replace(unfinished, path)
     return lines
 
 

@@ -5,6 +5,7 @@ A line is a model; each number is the mean over seeds, with the standard deviati
 import base64
 import csv
 import html
+import io
 import math
 import statistics
 
@@ -106,25 +107,25 @@ def text(all_lines):
     return "\n".join(parts)
 
 
-def write_csv(path, all_lines):
+def as_csv(all_lines):
     """A line a model; beside each number its spread over seeds"""
     factors = list(dict.fromkeys(f for line in all_lines for f in line["probes"]))
     names = [*COLUMNS, *[f"{f} %" for f in factors]]
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        out = csv.writer(file)
-        out.writerow(["world", "branch", "model", "kind", "seeds", "failed",
-                      *[n for name in names for n in (name, f"{name} spread")]])
-        for line in all_lines:
-            values = [line[c] for c in COLUMNS] + [line["probes"].get(f) for f in factors]
-            out.writerow([*(line[k] for k in ("world", "branch", "model", "kind", "seeds",
-                                              "failed")),
-                          *[n for v in values for n in (v or (None, None))]])
+    about, file = ["world", "branch", "model", "kind", "seeds", "failed"], io.StringIO()
+    out = csv.writer(file)
+    out.writerow([*about, *[n for name in names for n in (name, f"{name} spread")]])
+    for line in all_lines:
+        values = [line[c] for c in COLUMNS] + [line["probes"].get(f) for f in factors]
+        out.writerow([*(line[k] for k in about),
+                      *[n for v in values for n in (v or (None, None))]])
+    return file.getvalue()
 
 
 # --- pictures -------------------------------------------------------------------------------------
 
-def draw(all_lines, folder, name="table.png"):
-    """A row of panels a world: nats, samples under p_data, time to sample, a factor read off."""
+def draw(all_lines):
+    """A PNG, as bytes. A row of panels a world: nats, samples under p_data, time to sample, a factor
+    read off."""
     worlds = by_world(all_lines)
     longest = max(map(len, worlds.values()))
     fig, axes = plotting.figure(len(worlds), 4, (17, len(worlds) * (2 + 0.3 * longest)))
@@ -147,7 +148,7 @@ def draw(all_lines, folder, name="table.png"):
     handles, labels = axes[0, 0].get_legend_handles_labels()
     legend = dict(zip(labels, handles))
     fig.legend(legend.values(), legend.keys(), loc="outside upper center", ncols=len(legend))
-    return plotting.save(fig, folder, name)
+    return plotting.png(fig, dpi=130)
 
 
 def _bars(ax, world_lines, values):
