@@ -9,18 +9,22 @@ import pytest
 
 import tinygen as tg
 from tinygen import reproduce
+from tinygen.datasets.batches import Endless
 from tinygen.datasets.known import Glyphs, NoisyTemplates
 from tinygen.distributions import Normal
+from tinygen.engine import backend
 from tinygen.engine.backend import xp
 from tinygen.evaluation import mean_and_error
 from tinygen.models.approximate.diffusion import Diffusion, straight
 from tinygen.models.approximate.mixture import GaussianMixture
 from tinygen.models.tractable.flow import gaussian
 from tinygen.nn import Module
+from tinygen.optim import SGD
 from tinygen.reproduce.diffusion import judged
 from tinygen.reproduce.flows import ClassGaussians, logit_mnist
 from tinygen.reproduce.latent import probes
-from tinygen.reproduce.protocol import Experiment, above_floor
+from tinygen.reproduce.binary import fit_until_best
+from tinygen.reproduce.protocol import Experiment, Run, above_floor
 
 DATA = Path(os.environ.get("TINYGEN_DATA", "nowhere"))
 
@@ -73,6 +77,48 @@ def test_below_the_floor_is_no_success(distance, verdict, code, monkeypatch, cap
     assert run(monkeypatch, "glyphs-vae") == code
     last = capsys.readouterr().out.splitlines()[-1]
     assert f"{distance:.4g} nats above the floor (at most 1.0): {verdict}" in last
+
+
+@pytest.mark.parametrize("draw", [lambda run: run.rng.random(),
+                                  lambda run: float(backend.uniform(1)[0])])
+def test_the_seed_decides(draw, monkeypatch, capsys):
+    def protocol(run):
+        """How it is done"""
+        return draw(run)
+    monkeypatch.setitem(reproduce.EXPERIMENTS, "P5", Experiment(protocol, 2, 0, "nats", "at most"))
+    said = []
+    for seed in "558":
+        run(monkeypatch, "P5", "--seed", seed)
+        said.append(capsys.readouterr().out.splitlines()[-1])
+    assert said[0] == said[1] != said[2]
+
+
+def test_a_run_clips_prints_its_curve_and_goes_on_where_it_was(tmp_path, capsys):
+    """Steps of length 1 along a slope of 10, clipped: down by 1 each."""
+    model = Guess()
+    goals = [("slope", lambda x: 10 * model.variance.sum(), SGD(model.parameters(), 1.0))]
+    for steps in (3, 5):
+        here = Run("P0", 0, False, str(tmp_path))
+        here.fit(model, Endless(np.zeros((4, 1)), 2, here.rng), steps, goals,
+                 lambda: model.variance.item(), every=1, unit="bits", clip=1.0)
+    curve = [line.split()[1:4] for line in capsys.readouterr().out.splitlines()]
+    assert curve == [[str(i + 1), f"{S * S - i - 1:.3f}", "bits"] for i in range(5)]
+
+
+def test_early_stopping_keeps_the_best(tmp_path):
+    """Validation nats (p - 3)^2 of a p that rises by 1 each epoch: best at 3, ended at 3 + 2."""
+    model, data = Guess(), SimpleNamespace(train=np.zeros((100, 1)), valid=np.zeros((4, 1)))
+    model.variance.data[...] = 0
+    looks = []
+
+    def log_prob(x):
+        looks.append(round(model.variance.item()))
+        return xp.full(len(x), -(model.variance.item() - 3) ** 2)
+    for _ in range(2):                              # a run that has ended ends there again
+        fit_until_best(Run("P0", 0, False, str(tmp_path)), model, lambda x: -model.variance.sum(),
+                       data, 1.0, log_prob, patience=2)
+        assert model.variance.item() == pytest.approx(3, abs=0.01)
+    assert looks == [1, 2, 3, 4, 5, 5]
 
 
 # --- distance from the floor ----------------------------------------------------------------------

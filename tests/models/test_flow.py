@@ -239,6 +239,16 @@ def test_iaf_is_maf_read_the_other_way_round():
     np.testing.assert_allclose(tg.to_numpy(its), -tg.to_numpy(logdet), atol=1e-12)
 
 
+def test_a_frequency_multiplies_the_first_layer():
+    nets = []
+    for frequency in (1.0, 20.0):
+        tg.seed(0)
+        nets.append(MaskedMLP(3, 2, HIDDEN, activation=tg.sin, frequency=frequency))
+    for name, p in nets[0].named_parameters().items():
+        factor = 20 if name.startswith("layers.0.") else 1
+        assert np.allclose(tg.to_numpy(nets[1].named_parameters()[name]), factor * tg.to_numpy(p))
+
+
 @pytest.mark.parametrize("order", [None, [2, 0, 3, 1]])
 def test_mixture_conditionals_see_exactly_what_comes_before(order):
     model = shaken(MixtureMADE(4, 3, (16,), order, tg.tanh))

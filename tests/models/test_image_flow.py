@@ -12,7 +12,7 @@ from tinygen.engine import backend
 from tinygen.engine.backend import xp
 from tinygen.evaluation import bits_per_dim
 from tinygen.models.tractable.coupling_flow import Coupling
-from tinygen.models.tractable.flow import Bijection, Chain, Flow
+from tinygen.models.tractable.flow import Bijection, Chain, Flow, InvertibleLinear
 from tinygen.models.tractable.image_flow import (Dequantize, Logit, Scale, channel_half,
                                                  checkerboard, glow, realnvp, squeeze, unsqueeze)
 from tinygen.nn import Conv2d
@@ -68,6 +68,18 @@ def test_masks():
     assert tg.to_numpy(checkerboard(2, 3, 0) + checkerboard(2, 3, 1)).all()
     assert tg.to_numpy(channel_half(4, 1)).ravel().tolist() == [1, 1, 0, 0]
     assert tg.to_numpy(channel_half(4, 0)).ravel().tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("model", [realnvp((1, 8, 8), 2, hidden=2), glow((1, 8, 8), 2, hidden=2)],
+                         ids=["RealNVP", "Glow"])
+def test_couplings_take_turns(model):
+    """What one keeps, the next of its kind changes; Glow mixes the channels in between instead."""
+    layers = [m for m in model.modules() if isinstance(m, (Coupling, InvertibleLinear))]
+    for f, g in zip(layers, layers[1:]):
+        if isinstance(f, Coupling) and isinstance(g, Coupling) and f.keep.shape == g.keep.shape:
+            assert (tg.to_numpy(f.keep + g.keep) == 1).all()
+    kinds = [type(m) for m in layers]
+    assert kinds in ([Coupling] * 16, [InvertibleLinear, Coupling] * 8)
 
 
 def test_squeeze_makes_channels_of_neighbours_and_back():

@@ -227,6 +227,20 @@ def test_memory_of_nade_grows_with_the_root_of_the_pixels():
     assert peak < 7 * 20 + 9 * sides < 0.6 * D
 
 
+@pytest.mark.host_only(reason="tracemalloc sees the host's memory")
+@pytest.mark.parametrize("make, U", [(FVSBN, 0), (lambda D: MADE(D, (20, 30)), 50),
+                                     (lambda D: MADE(D, (500,)), 500)])
+def test_a_step_keeps_what_the_docstring_says(make, U):
+    B, D = 4096, 50
+    model, x = make(D), np.random.default_rng(0).integers(0, 2, (B, D)).astype("float32")
+    model.loss(x).backward()
+    tracemalloc.start()
+    loss = model.loss(x)
+    kept = tracemalloc.get_traced_memory()[0] / 4 / B
+    tracemalloc.stop()
+    assert loss.requires_grad and kept == pytest.approx(4 * D + 2 * U, rel=0.1)
+
+
 def test_a_direct_connection_adds_logits_of_its_own():
     model, plain, x = MADE(5, (8,), direct=True), MADE(5, (8,)), states(5)
     extra, hidden = tg.to_numpy(model.direct.W), model.state_dict()

@@ -172,6 +172,17 @@ def test_a_gated_layer_is_its_equations():
     assert np.allclose(y, expected, rtol=1e-12)
 
 
+def test_later_gated_layers_add_to_what_is_there():
+    """Layers that add 0 leave the logits of the first alone."""
+    model, x = sharp(gated(3, layers=3)), states(9)[::16]
+    for layer in model.layers[1:]:
+        for p in layer.out.parameters():
+            p.data *= 0
+    before = conditionals(model, x)
+    del model.layers[1:]
+    assert np.allclose(conditionals(model, x), before, rtol=1e-12)
+
+
 @KINDS
 @pytest.mark.parametrize("dtype", ["float32", "float64", "uint8", "int64"])
 def test_float32_weights_compute_in_float32(kind, dtype):

@@ -1,4 +1,6 @@
 """What is the Transformer's own; the laws it shares with WaveNet are in test_causal.py."""
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -73,6 +75,20 @@ def test_only_positions_tell_one_layer_of_attention_the_order():
     assert moved() > 1e-3
     model.position.data[...] = 0
     assert moved() < 1e-5
+
+
+@pytest.mark.host_only(reason="tracemalloc sees NumPy's memory")
+@pytest.mark.parametrize("dropout, arrays, weights", [(0.0, 23, 1), (0.2, 31, 5)])
+@pytest.mark.parametrize("B, T, C, H", [(8, 128, 32, 4), (8, 32, 64, 4), (4, 256, 32, 2)])
+def test_a_step_keeps_what_the_docstring_says(dropout, arrays, weights, B, T, C, H):
+    model, x = Transformer(5, T, 2, H, C, dropout=dropout), np.zeros((B, T), int)
+    model.next_token_loss(x, x).backward()
+    tracemalloc.start()
+    loss = model.next_token_loss(x, x)
+    kept = tracemalloc.get_traced_memory()[0] / 4 / 2
+    tracemalloc.stop()
+    assert loss.requires_grad
+    assert kept == pytest.approx(arrays * B * T * C + weights * B * H * T * T, rel=0.1)
 
 
 @pytest.mark.parametrize("sentence, call", [

@@ -194,7 +194,8 @@ def test_convolution_gradients(layer, rng):
 
 
 MASKS = {"a tap": [[1, 1, 1], [1, 0, 0], [0, 0, 0]],
-         "channels": np.array([[1, 0], [0, 1], [1, 1]]).reshape(3, 2, 1, 1)}
+         "channels": np.array([[1, 0], [0, 1], [1, 1]]).reshape(3, 2, 1, 1),
+         "no tap": np.zeros((3, 3))}
 
 
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)

@@ -113,12 +113,12 @@ def wavenet_on_names(run):
     model, steps = WaveNet(len(vocabulary), 32, dropout=0.1, start=0, end=0), 12_000
     adam = Adam(model.parameters(), cosine(2e-3, steps, warmup=100))
 
-    def nats():
-        return -log_probs(model, dev).sum() / characters
-    run.fit(model, Endless(train, 128, run.rng), steps, [("nll", model.loss, adam)], nats,
-            every=steps // 8)
+    def nats(parts):
+        return -log_probs(model, dev).sum() / parts
+    run.fit(model, Endless(train, 128, run.rng), steps, [("nll", model.loss, adam)],
+            lambda: nats(len(dev)), every=steps // 8)
     model.eval()
-    return nats()
+    return nats(characters)
 
 
 @experiment("words-transformer", published=0.05, unit="nats per name above the floor",

@@ -12,7 +12,8 @@ A ladder. Each rung is a bijection that is richer, or whose determinant is cheap
     Coupling           a triangular Jacobian, by a mask: NICE and RealNVP, in coupling_flow.py
     Autoregressive     a triangular Jacobian, by an order: MAF and IAF, in autoregressive_flow.py
 
-What only images need is in image_flow.py. Each channel (axis 1) of a vector (B, C) or an image
+A step keeps what each layer does: ActNorm 2 to 3 arrays of the size of x, BatchNorm 6,
+InvertibleLinear 1 to 2. What only images need is in image_flow.py. Each channel (axis 1) of a vector (B, C) or an image
 (B, C, H, W) is treated alike: InvertibleLinear is also the 1 x 1 convolution of Glow.
 """
 import math

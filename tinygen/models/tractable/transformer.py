@@ -19,7 +19,8 @@ class Transformer(SequenceModel):
     W is one table for both ends (Press & Wolf 2017). dropout: of embeddings, weights of attention
     and what each block adds; call eval() before samples are drawn. For binary pixels V is 2 and
     context D. Starts as GPT-2 does: weights N(0, 0.02^2), divided by sqrt(2 L) where they add to h,
-    biases 0. Memory of a step: about L (23 B T C + B H T^2) numbers.
+    biases 0. Memory of a step: about L (23 B T C + B H T^2) numbers; with dropout, when
+    attention is not fused, L (31 B T C + 5 B H T^2).
     Source: Radford et al. 2019, section 2.3; on pixels, Chen et al. 2020, section 3."""
 
     def __init__(self, V, context, layers=4, heads=4, width=128, dropout=0.0, bias=True, start=None,
