@@ -20,7 +20,7 @@ def checkpoint(f, *xs):
     if not y.requires_grad:
         return y
     place = {x.birth: i for i, x in enumerate(inputs) if isinstance(x, Tensor)}
-    leaves = [t for t in behind(y).values() if t.is_leaf]
+    leaves = [t for t in behind(y).values() if t.is_leaf and t.requires_grad]
     places = [place[x.birth] for x in leaves if x.birth in place]
     others = [x for x in leaves if x.birth not in place]
     return _checkpointed(*[xs[i] for i in places], *others, value=y.data, f=f, xs=xs, places=places,

@@ -267,8 +267,8 @@ def _check_scalar(name, y):
 
 # --- the walk back --------------------------------------------------------------------------------
 
-FREED = ("backward: this graph was used and freed by an earlier backward(); compute the loss "
-         "again, or add the losses up and call backward() once")
+FREED = ("this graph was used and freed by an earlier backward(); compute the loss again, or add "
+         "the losses up and call backward() once")
 
 
 def _walk_back(y, g, deliver, wanted=None, free=False):
@@ -413,7 +413,7 @@ def _between(y, xs):
 
 
 def behind(y):
-    """{birth: Tensor}: y and every Tensor that it was made from and a gradient can reach."""
+    """{birth: Tensor}: y and every Tensor that it was made from."""
     found, stack = {}, [y]
     while stack:
         t = stack.pop()
@@ -424,10 +424,10 @@ def behind(y):
 
 
 def inputs_of(t):
-    """The Tensors that t was made from and that a gradient can reach."""
+    """The Tensors that t was made from."""
     if t.args is None:
         raise RuntimeError(FREED)
-    return [a for a in t.args if isinstance(a, Tensor) and a.requires_grad]
+    return [a for a in t.args if isinstance(a, Tensor)]
 
 
 # --- what is recorded, and what is not ------------------------------------------------------------

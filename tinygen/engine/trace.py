@@ -87,29 +87,16 @@ def trace(y, names=None):
     if not isinstance(y, Tensor):
         raise TypeError(f"trace: needs a Tensor, got {type(y).__name__}")
     called = {t.birth: name for name, t in (names or {}).items()}
-    reached = _reached(y)
+    reached = [t for _, t in sorted(tensor.behind(y).items())]      # oldest first
     norms, number, rows = _gradient_norms(y, reached), {}, []
     for i, t in enumerate(reached):
         number[t.birth] = i
         name = [called.get(t.birth), t.op and t.op.__name__]
         rows.append(Row(name=" = ".join(filter(None, name)),
-                        inputs=tuple(number[a.birth] for a in t.args if isinstance(a, Tensor)),
+                        inputs=tuple(number[a.birth] for a in tensor.inputs_of(t)),
                         shapes=tuple(a.shape for a in t.args if hasattr(a, "shape")),
                         shape=t.shape, dtype=t.dtype, gradient=norms.get(t.birth)))
     return Trace(rows)
-
-
-def _reached(y):
-    """y and every Tensor it was made from, oldest first."""
-    seen, stack = {}, [y]
-    while stack:
-        t = stack.pop()
-        if t.birth not in seen:
-            seen[t.birth] = t
-            if t.args is None:
-                raise RuntimeError(tensor.FREED.replace("backward", "trace", 1))
-            stack.extend(a for a in t.args if isinstance(a, Tensor))
-    return [seen[birth] for birth in sorted(seen)]
 
 
 def _gradient_norms(y, reached):
