@@ -90,19 +90,20 @@ def in_blocks(f):
 
         def block(i):
             part = slice(i, i + rows)
-            return f(x[part], *[a[part] if c else a for a, c in zip(others, cut)])
+            made = f(x[part], *[a[part] if c else a for a, c in zip(others, cut)])
+            return made if isinstance(made, tuple) else (made,)
+
+        def write(i, parts):
+            for y, part in zip(ys, parts):
+                y[i:i + rows] = part
 
         def run(starts):
             for i in starts:
-                result = block(i)
-                for y, part in zip(ys, result if several else (result,)):
-                    y[i:i + rows] = part
+                write(i, block(i))
         first = block(0)
-        several = isinstance(first, tuple)
-        ys = [xp.empty_like(x, shape=(len(x), *part.shape[1:]), dtype=part.dtype)
-              for part in (first if several else (first,))]
-        for y, part in zip(ys, first if several else (first,)):
-            y[:rows] = part
+        ys = tuple(xp.empty_like(x, shape=(len(x), *part.shape[1:]), dtype=part.dtype)
+                   for part in first)
+        write(0, first)
         in_threads(run, range(rows, len(x), rows), x.size)
-        return tuple(ys) if several else ys[0]
+        return ys if len(ys) > 1 else ys[0]
     return blockwise
