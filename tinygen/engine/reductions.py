@@ -63,14 +63,11 @@ def std(x, axis=None, keepdims=False, ddof=0):
     return sqrt(var(x, axis, keepdims, ddof))
 
 
-def _ties(y, x, axis, keepdims):
-    """1/n where x equals the extreme y and n elements do, else 0: the n share the gradient."""
-    hit = x == _keep(y, x, axis, keepdims)
-    return hit / hit.sum(axis=axis, keepdims=True)
-
-
 def _extreme_dx(g, y, x, axis=None, keepdims=False):
-    return _keep(g, x, axis, keepdims) * _ties(y, x, axis, keepdims).astype(x.dtype)
+    """g / n where x equals the extreme y and n elements do, else 0"""
+    hit = x == _keep(y, x, axis, keepdims)
+    share = hit / hit.sum(axis=axis, keepdims=True)
+    return _keep(g, x, axis, keepdims) * share.astype(x.dtype)
 
 
 @primitive
