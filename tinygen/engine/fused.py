@@ -11,7 +11,7 @@ from . import backend
 from .backend import xp
 from .blocks import in_blocks
 from .elementwise import sigmoid
-from .products import sum_rows
+from .products import rows, sum_rows
 from .reductions import log_softmax, softmax, sum
 from .shaping import getitem
 from .tensor import Tensor, defvjp, defvjp_joint, primitive
@@ -215,8 +215,7 @@ def layer_norm(x, W=1.0, b=0.0, eps=1e-5):
     """(x - mu) / sqrt(var + eps) W + b over the last axis.   x (..., D), W and b (D,)
     Source: Ba et al. 2016."""
     _check_norm("layer_norm", x, -1, W, b)
-    rows = x.reshape(-1, x.shape[-1])
-    return normalize(rows, W, b, axis=1, eps=eps, saved={}).reshape(x.shape)
+    return normalize(rows(x), W, b, axis=1, eps=eps, saved={}).reshape(x.shape)
 
 
 def group_norm(x, W, b, groups, eps=1e-5):
@@ -225,8 +224,8 @@ def group_norm(x, W, b, groups, eps=1e-5):
     _check_norm("group_norm", x, 1, W, b)
     if x.shape[1] % groups:
         raise ValueError(f"group_norm: {groups} groups do not divide {x.shape[1]} channels")
-    rows = x.reshape(x.shape[0] * groups, math.prod(x.shape[1:]) // groups)
-    n = normalize(rows, 1.0, 0.0, axis=1, eps=eps, saved={}).reshape(x.shape)
+    n = x.reshape(x.shape[0] * groups, math.prod(x.shape[1:]) // groups)
+    n = normalize(n, 1.0, 0.0, axis=1, eps=eps, saved={}).reshape(x.shape)
     return n * _per_channel(W, x.ndim) + _per_channel(b, x.ndim)
 
 
@@ -248,8 +247,7 @@ def batch_norm(x, W=1.0, b=0.0, eps=1e-5, saved=None):
         return normalize(x, W, b, axis=0, eps=eps, saved=saved)
     last = (0, *range(2, x.ndim), 1)                    # channels last: a matrix (B * ..., C)
     back = (0, x.ndim - 1, *range(1, x.ndim - 1))
-    rows = x.transpose(last).reshape(-1, x.shape[1])
-    y = normalize(rows, W, b, axis=0, eps=eps, saved=saved)
+    y = normalize(rows(x.transpose(last)), W, b, axis=0, eps=eps, saved=saved)
     return y.reshape([x.shape[a] for a in last]).transpose(back)
 
 
