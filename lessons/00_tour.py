@@ -1,11 +1,11 @@
 """Lesson 00: what can a generative model do, and what can we know about it?
 
 One model of each branch of the taxonomy learns the same pictures. They come from a source whose
-probability p_data(x) we can compute, so its table is not an opinion. A picture costs -ln p(x) nats;
-by no p fewer, on average, than by p_data itself: that average is the floor, the entropy H(p_data).
+probability p_data(x) we can compute, so the table at the end is not an opinion. A picture costs a
+model -ln p(x) nats; on average none pays less than p_data itself does: the floor, H(p_data).
 
     explicit, tractable     MADE   ln p(x) exactly, one pixel after the other; slow to sample
-    explicit, approximate   VAE    a lower bound of ln p(x), through hidden causes z; fast to sample
+    explicit, approximate   VAE    a lower bound of ln p(x), the ELBO, by hidden causes z; fast to sample
     implicit                GAN    no ln p(x), only samples, trained by telling real from fake
 
 Promise: MADE needs at most 45 nats of glyphs (95 of MNIST), and never 0.5 less than the floor; the
