@@ -201,20 +201,9 @@ def denoiser_features(model):
     """The denoiser's last hidden layer, shown x with as much noise as signal, noise left out"""
     def features(x):
         x = model._scaled(x) * 0.5 ** 0.5
-        told = np.zeros(len(x), x.dtype)
-        return _hidden(model.network.layers)(_denoiser_input(model.network, x, told))
+        told = model.network.inputs(x, xp.zeros(len(x), x.dtype))
+        return _hidden(model.network.layers)(told)
     return features
-
-
-def _denoiser_input(network, x, log_snr):
-    """What MLPDenoiser gives its layers"""
-    caught = []
-    layers, network.layers = network.layers, lambda h: caught.append(h) or h
-    try:
-        network(x, log_snr)
-    finally:
-        network.layers = layers
-    return caught[0]
 
 
 def _hidden(layers):

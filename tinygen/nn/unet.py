@@ -102,10 +102,14 @@ class MLPDenoiser(Module):
         n_in = D * (1 + 2 * octaves) + 32 + (0 if classes is None else 16)
         self.layers = mlp((n_in, *widths("MLPDenoiser", hidden), D), silu)
 
-    def forward(self, x, log_snr, labels=None):
+    def inputs(self, x, log_snr, labels=None):
+        """What the layers are given, (B, n_in)"""
         waves = [f(2.0 ** k * x) for k in range(self.octaves) for f in (sin, cos)]
         told = [time_features(log_snr)] + ([] if labels is None else [self.label(labels)])
-        return self.layers(concatenate([x, *waves, *told], axis=1))
+        return concatenate([x, *waves, *told], axis=1)
+
+    def forward(self, x, log_snr, labels=None):
+        return self.layers(self.inputs(x, log_snr, labels))
 
 
 class ImageDenoiser(Module):
