@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tinygen.compare import compare, report, write
-from tinygen.compare.cell import auroc, measure
+from tinygen.compare.cell import measure
 from tinygen.compare.clock import Clock
 from tinygen.compare.contenders import CONTENDERS, Dequantized
 from tinygen.compare.runner import Cell
@@ -86,14 +86,6 @@ def test_the_rate_falls_with_the_budget():
     assert rate(9) == pytest.approx(0.5) and second(9) == 1
     clock.done = 100
     assert rate(9) == second(9) == 0
-
-
-def test_auroc_is_the_chance_that_the_known_scores_more():
-    rng = np.random.default_rng(0)
-    a, b = rng.integers(0, 5, 30), rng.integers(0, 6, 20)
-    pairs = [(i > j) + 0.5 * (i == j) for i in a for j in b]
-    assert auroc(a, b) == pytest.approx(np.mean(pairs))
-    assert auroc(np.array([2.0]), np.array([-np.inf])) == 1
 
 
 def test_the_dequantized_bound_comes_near_the_integral_from_below():

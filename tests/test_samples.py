@@ -70,6 +70,13 @@ def test_copies_are_memorised_and_new_draws_are_not(rng):
     assert samples.memorised(test, train, test) == pytest.approx(0.5)       # ties count half
 
 
+def test_auroc_is_the_chance_that_the_known_scores_more(rng):
+    a, b = rng.integers(0, 5, 30), rng.integers(0, 6, 20)
+    pairs = [(i > j) + 0.5 * (i == j) for i in a for j in b]
+    assert samples.auroc(a, b) == pytest.approx(np.mean(pairs))
+    assert samples.auroc(np.array([2.0]), np.array([-np.inf])) == 1
+
+
 # --- two samples ----------------------------------------------------------------------------------
 
 def test_frechet_between_gaussians_in_closed_form(rng):

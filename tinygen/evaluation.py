@@ -22,25 +22,23 @@ def mean_and_error(f, x, batch_size=500):
     """(mean, standard error) of f over the examples x, f: a batch (B, ...) -> (B,), in batches.
 
     As in mean_and_error(model.log_prob, test). One example has no error: nan."""
-    values = _values(f, x, batch_size)
+    values = in_batches(f, x, batch_size, "mean_and_error").astype("float64")
+    if values.shape != (len(x),):
+        raise ValueError(f"mean_and_error: f gave shape {values.shape} for {len(x)} examples; needs "
+                         "one value each, as log_prob gives")
     with numpy.errstate(invalid="ignore"):          # -inf, an impossible example, has none either
         error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
     return float(values.mean()), float(error)
 
 
-def _values(f, x, batch_size):
-    """f of every example, (N,) float64 on the host."""
-    values = []
+def in_batches(f, x, batch_size=500, asker="in_batches", least=1):
+    """f of the examples x, a batch at a time and without gradient: an array on the host"""
     with no_grad():
-        for batch in _batches("mean_and_error", x, batch_size):
-            values.append(to_numpy(f(batch)))
-            if values[-1].shape != (len(batch),):
-                raise ValueError(f"mean_and_error: f gave shape {values[-1].shape} for "
-                                 f"{len(batch)} examples; needs one value each, as log_prob gives")
-    return numpy.concatenate(values).astype("float64")
+        return numpy.concatenate([numpy.atleast_1d(to_numpy(f(batch)))
+                                  for batch in _batches(asker, x, batch_size, least)])
 
 
-def _batches(name, x, batch_size, least=1):
+def _batches(name, x, batch_size, least):
     """The examples x, batch_size at a time; ValueError where they are fewer than `least`."""
     check_sizes(name, batch_size=batch_size)
     if len(x) < least:
@@ -107,10 +105,8 @@ def latent_variances(model, x, batch_size=500):
     """Var_x E_q[z | x] of each latent: (Z,) on the host, 0 where z says nothing of x.
 
     x (N, D), N at least 2. Under N(0, I) a latent in full use comes near 1."""
-    with no_grad():
-        means = [to_numpy(model.encode(batch).mu)
-                 for batch in _batches("latent_variances", x, batch_size, 2)]
-    return numpy.concatenate(means).var(0, ddof=1, dtype="float64")
+    means = in_batches(lambda x: model.encode(x).mu, x, batch_size, "latent_variances", least=2)
+    return means.var(0, ddof=1, dtype="float64")
 
 
 def active_units(model, x, threshold=0.01):
@@ -124,7 +120,7 @@ def rate_and_distortion(model, x, batch_size=500):
     Their sum is -ELBO. Source: Alemi et al. 2018, section 2."""
     sums = numpy.zeros(2)
     with no_grad():
-        for batch in _batches("rate_and_distortion", x, batch_size):
+        for batch in _batches("rate_and_distortion", x, batch_size, 1):
             log_likelihood, kl = model.parts(batch)
             sums += float(kl.sum().item()), -float(log_likelihood.sum().item())
     rate, distortion = (sums / len(x)).tolist()

@@ -6,10 +6,10 @@
 import numpy
 
 from .datasets.batches import Endless
-from .engine.backend import host_rng, to_numpy, xp
+from .engine.backend import host_rng, to_numpy
 from .engine.elementwise import leaky_relu
 from .engine.fused import cross_entropy
-from .engine.tensor import no_grad
+from .evaluation import in_batches
 from .nn import Linear, Module, Sequential, mlp
 from .optim import Adam, cosine
 from .training import fit
@@ -81,9 +81,16 @@ def memorised(y, train, test):
     example, ties counted half: about 0.5 where samples are as new as test examples are, 1 where all
     are copies."""
     (_, own), (_, other) = nearest(y, train), nearest(test, train)
-    other = numpy.sort(other)
-    closer, tied = (len(other) - numpy.searchsorted(other, own, side) for side in ("right", "left"))
-    return float((closer + tied).mean() / (2 * len(other)))
+    return auroc(other, own)
+
+
+def auroc(known, strange):
+    """P(known > strange), a tie counted half: 1 where the score tells both apart, 0.5 where it does
+    not, less where it takes the strange for the more familiar.   scores (n,), (m,)"""
+    known = numpy.sort(known)
+    above, ties = (len(known) - numpy.searchsorted(known, strange, side)
+                   for side in ("right", "left"))
+    return float((above + ties).mean() / (2 * len(known)))
 
 
 # --- two samples: from one distribution? ----------------------------------------------------------
@@ -185,15 +192,11 @@ class Classifier(Module):
 
     def features(self, x, batch_size=1000):
         """(n, D) -> (n, hidden[-1]), on the host"""
-        with no_grad():
-            return numpy.concatenate([to_numpy(self.body(xp.asarray(x[i:i + batch_size])))
-                                      for i in range(0, len(x), batch_size)])
+        return in_batches(self.body, x, batch_size)
 
     def labels(self, x, batch_size=1000):
         """The likeliest label of each x, (n,) on the host"""
-        with no_grad():
-            return numpy.concatenate([to_numpy(self(xp.asarray(x[i:i + batch_size]))).argmax(1)
-                                      for i in range(0, len(x), batch_size)])
+        return in_batches(self, x, batch_size).argmax(1)
 
 
 def train_classifier(x, labels, steps=1500, hidden=(256, 64), batch_size=100, rng=None,

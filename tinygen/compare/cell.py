@@ -4,20 +4,12 @@ import time
 import numpy as np
 
 from ..engine import backend
-from ..engine.backend import to_numpy, xp
-from ..engine.tensor import no_grad
-from ..evaluation import bits_per_dim, linear_probe
+from ..engine.backend import to_numpy
+from ..evaluation import bits_per_dim, in_batches, linear_probe
+from ..samples import auroc
 from .clock import Clock
 from .contenders import CONTENDERS
 from .worlds import WORLDS
-
-
-def auroc(known, strange):
-    """P(known > strange), a tie counted half: 1 where the score tells both apart, 0.5 where it does
-    not, less where it takes the strange for the more familiar. (n,), (m,)"""
-    known = np.sort(known)
-    above, ties = (len(known) - np.searchsorted(known, strange, side) for side in ("right", "left"))
-    return float((above + ties).mean() / (2 * len(known)))
 
 
 def measure(world_name, model_name, seed, seconds=None, steps=None, quick=False):
@@ -32,7 +24,7 @@ def measure(world_name, model_name, seed, seconds=None, steps=None, quick=False)
            "model": contender.__doc__, "parameters": size(model), "kind": kind,
            "train s": trained, "steps": clock.done}
     if log_p:
-        known, strange = (in_batches(log_p, x).astype("float64")
+        known, strange = (in_batches(log_p, x, 100).astype("float64")
                           for x in (world.test, world.strange))
         row["nats"] = -float(known.mean())
         row["bits/dim"] = bits_per_dim(row["nats"], world.dims)
@@ -48,13 +40,6 @@ def measure(world_name, model_name, seed, seconds=None, steps=None, quick=False)
     return row, samples
 
 
-def in_batches(f, x):
-    """f of all examples, on the host"""
-    with no_grad():
-        return np.concatenate([to_numpy(f(xp.asarray(x[i:i + 100])))
-                               for i in range(0, len(x), 100)])
-
-
 def size(model):
     """How many numbers the model learned: its parameters, or its tables"""
     own = model.parameters() or [t for t in getattr(model, "named_tensors", dict)().values()]
@@ -64,6 +49,6 @@ def size(model):
 def probes(world, features):
     """{factor: % of test examples whose factor a linear layer reads off features(x)}"""
     x, factors = world.probed
-    z, z_test = (in_batches(features, a) for a in (x, world.test))
+    z, z_test = (in_batches(features, a, 100) for a in (x, world.test))
     return {name: 100 * linear_probe(z, factors[name], z_test, world.factors[name])
             for name in factors}
