@@ -350,8 +350,10 @@ def test_averages_are_the_formula_and_serve_inside_their_block_only():
     own = to_numpy(p).copy()
     with pytest.raises(KeyError), ema.averaged():
         np.testing.assert_allclose(to_numpy(p), expected, rtol=1e-12)
+        p.data *= 0                                     # what is done to p there stays there
         raise KeyError
     assert (to_numpy(p) == own).all() and abs(own - expected).min() > 1
+    np.testing.assert_allclose(to_numpy(ema.averages[0]), expected, rtol=1e-12)
 
 
 def test_averages_go_on_from_a_saved_state_bit_for_bit():

@@ -19,12 +19,13 @@ from tinygen.models.approximate.diffusion import Diffusion, straight
 from tinygen.models.approximate.mixture import GaussianMixture
 from tinygen.models.tractable.flow import gaussian
 from tinygen.nn import Module
-from tinygen.optim import SGD
+from tinygen.optim import SGD, cosine
 from tinygen.reproduce.diffusion import judged
 from tinygen.reproduce.flows import ClassGaussians, logit_mnist
 from tinygen.reproduce.latent import probes
 from tinygen.reproduce.binary import fit_until_best
 from tinygen.reproduce.protocol import Experiment, Run, above_floor
+from tinygen.reproduce.text import MatrixDecay
 
 DATA = Path(os.environ.get("TINYGEN_DATA", "nowhere"))
 
@@ -119,6 +120,15 @@ def test_early_stopping_keeps_the_best(tmp_path):
                        data, 1.0, log_prob, patience=2)
         assert model.variance.item() == pytest.approx(3, abs=0.01)
     assert looks == [1, 2, 3, 4, 5, 5]
+
+
+def test_only_matrices_decay():
+    W, b = (tg.tensor(np.ones(shape, "float32"), requires_grad=True) for shape in ((2, 2), 2))
+    adam = MatrixDecay([W, b], cosine(0.5, 9), (0.9, 0.99), decay=0.1)
+    for p in (W, b):
+        p.grad = 0 * p.data
+    adam.step()
+    assert (tg.to_numpy(W) == np.float32(0.95)).all() and (tg.to_numpy(b) == 1).all()
 
 
 # --- distance from the floor ----------------------------------------------------------------------

@@ -435,7 +435,7 @@ NAN = np.array([[0.5, math.nan]])
     ("needs low < high on each axis", lambda: Histogram([0, 1], [2])),
     ("needs low < high on each axis", lambda: Histogram([], [])),
     ("bins is 0; needs a whole number of at least 1", lambda: Histogram([0], [1], 0)),
-    ("smoothing is -1; needs a number from 0 up", lambda: Histogram([0], [1], smoothing=-1)),
+    ("smoothing is -1; needs a number from 0 to 1e15", lambda: Histogram([0], [1], smoothing=-1)),
     (r"a table of 1000\^3 cells; needs at most", lambda: Histogram([0] * 3, [1] * 3, 1000)),
     (r"1 of 2 examples lie outside \[0.0\] to \[1.0\]; widen the range",
      lambda: Histogram([0], [1]).fit([[0.5], [1.5]])),
@@ -460,9 +460,11 @@ NAN = np.array([[0.5, math.nan]])
     (r"Histogram: a table of 50\^10000 cells", lambda: Histogram([0] * 10 ** 4, [1] * 10 ** 4)),
     ("a table of 27.1000.*0 cells", lambda: NGram(27, 10 ** 400)),
     *[(f"smoothing is {a!r}; needs", lambda a=a: NGram(3, 2, a))
-      for a in (math.inf, math.nan, "a", None, 10 ** 400)],
+      for a in (-1, math.inf, math.nan, 2e15, "a", None, 10 ** 400)],
     ("clip is 'a'; needs", lambda: IndependentBernoulli(2, clip="a")),
-    ("low a and high 1; needs", lambda: Histogram("a", 1)),
+    *[("Histogram: low .* and high .*; needs low < high", lambda low=low, high=high: Histogram(low, high))
+      for low, high in (("a", 1), (-1e308, 1e308), (1, 0), (0, None))],
+    ("steps is 0; needs", lambda: MixtureOfBernoullis(2, 1).fit([[1, 0]], steps=0)),
     ("NGram: x holds 0.5; needs whole numbers", lambda: NGram(3).fit(np.full((2, 2), 0.5))),
     (r"x is int64 of shape \(0, 4\); needs", lambda: NGram(3).fit(np.zeros((0, 4), int))),
     ("x holds 3; needs whole numbers from 0 to 2", lambda: NGram(3).log_prob(np.array([[3, 0]]))),

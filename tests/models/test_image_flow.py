@@ -220,6 +220,28 @@ def test_learning_beats_independent_pixels(name):
     assert 65 / 64 < bits < 1.75
 
 
+@pytest.mark.once
+@pytest.mark.parametrize("make, shape", [
+    (lambda: glow((1, 2, 2), 1, steps=2, hidden=4, levels=2, alpha=1e-9), (1, 2, 2)),
+    (lambda: realnvp((1, 4, 2), 1, hidden=4, levels=2, alpha=1e-9), (1, 4, 2))])
+def test_pictures_sum_to_one_and_samples_follow(make, shape):
+    """P(k) = E_u p(k + u), by 600 draws of u for each of the 2^D pictures; Pearson's chi-square with
+    what is not known of P, in standard deviations above its mean."""
+    model, D, n = shaken(make(), 0.1), math.prod(shape), 20_000
+    k = np.array(list(itertools.product((0.0, 1.0), repeat=D))).reshape(-1, *shape)
+    draws = np.exp([log_prob(model, k) for _ in range(600)])
+    P, error = draws.mean(0), draws.std(0) / math.sqrt(len(draws))
+    x = tg.to_numpy(model.sample(n)).reshape(-1, D).astype(int)
+    counts = np.bincount(x @ 2 ** np.arange(D)[::-1], minlength=2 ** D)
+
+    def deviation(P):
+        square = (counts - n * P) ** 2 / (n * P + (n * error) ** 2)
+        return (square.sum() - len(P)) / math.sqrt(2 * len(P))
+    assert abs(P.sum() - 1) < 4 * math.sqrt((error ** 2).sum()) < 0.1
+    assert abs(deviation(P)) < 5 < 10 < deviation(P[::-1])
+    assert P.max() > 1.5 * P.mean()
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_samples_are_pictures_and_float32_stays(name):
     model = MODELS[name]()

@@ -94,7 +94,8 @@ def test_first_and_later_layers_take_the_taps_in_reading_order():
     model, gates = PixelCNN(8, channels=4, layers=1, kernels=(5, 3)), gated(8).layers
     assert tg.to_numpy(model.first.mask).tolist() == [[1] * 5, [1] * 5, [1, 1, 0, 0, 0],
                                                       [0] * 5, [0] * 5]
-    assert tg.to_numpy(model.layers[0].conv.mask).tolist() == [[1, 1, 1], [1, 1, 0], [0, 0, 0]]
+    for model in (model, residual(8)):
+        assert tg.to_numpy(model.layers[0].conv.mask).tolist() == [[1, 1, 1], [1, 1, 0], [0, 0, 0]]
     vertical = [tg.to_numpy(layer.vertical.mask).tolist() for layer in gates]
     horizontal = [tg.to_numpy(layer.horizontal.mask).tolist() for layer in gates]
     assert vertical == [[[1] * 3, [0] * 3, [0] * 3], [[1] * 3, [1] * 3, [0] * 3]]

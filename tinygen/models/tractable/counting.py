@@ -29,8 +29,8 @@ def _check_table(name, base, power, smoothing):
     if base > 1 and power > math.log2(LARGEST) / math.log2(base):
         raise ValueError(f"{name}: a table of {base}^{power} cells; needs at most {LARGEST:,}: "
                          "counting does not scale, so cut it coarser")
-    if not 0 <= number(smoothing) < math.inf:
-        raise ValueError(f"{name}: smoothing is {smoothing!r}; needs a number from 0 up")
+    if not 0 <= number(smoothing) <= 1e15:
+        raise ValueError(f"{name}: smoothing is {smoothing!r}; needs a number from 0 to 1e15")
 
 
 def _check_clip(name, clip):
@@ -82,7 +82,7 @@ class Histogram(Tractable):
         check_sizes("Histogram", bins=bins)
         _check_table("Histogram", bins, self.D, smoothing)
         if not self.low or len(self.high) != self.D or not all(
-                -math.inf < a < b < math.inf for a, b in zip(self.low, self.high)):
+                0 < b - a < math.inf for a, b in zip(self.low, self.high)):
             raise ValueError(f"Histogram: low {low} and high {high}; needs low < high on each axis")
         self.volume = math.prod((b - a) / bins for a, b in zip(self.low, self.high))
         self.p = tensor(xp.full(bins ** self.D, 1 / bins ** self.D))
@@ -193,6 +193,7 @@ class MixtureOfBernoullis(Tractable):
         """EM from components started at examples, until a step gains less than `tolerance` nats per
         example; `curve` keeps mean ln p(x) before each step. Warns of components left empty."""
         x = _bits(self, x)
+        check_sizes("MixtureOfBernoullis", steps=steps)
         self._start(x)
         self.curve = [self.em_step(x)]
         for _ in range(steps - 1):

@@ -61,6 +61,8 @@ class Logit(Bijection):
     """z = ln p - ln(1 - p),   p = alpha + (1 - 2 alpha) x, x in [0, 1]
 
     logdet = sum ln(1 - 2 alpha) - ln p - ln(1 - p).   ValueError where p is not inside (0, 1).
+    What a density of z has beyond x in [0, 1], where alpha is above 0, no pixels get: the bound is
+    lower for it, and samples fall to the first and last level.
     Source: Dinh et al. 2017, section 4.1, alpha .05; Papamakarios et al. 2017, 1e-6 on MNIST."""
 
     def __init__(self, alpha=0.05):
