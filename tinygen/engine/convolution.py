@@ -52,11 +52,6 @@ def _layout(how):
     return offsets, entries, tuple(map(list, zip(*how.taps)))
 
 
-@functools.lru_cache
-def _all_taps(kernel):
-    return tuple(itertools.product(*map(range, kernel)))
-
-
 def _to_blocks(W, how):
     """(O, C, kh, kw) -> (offsets, s s C, O), zero where a block has no tap"""
     offsets, entries, taps = _layout(how)
@@ -174,10 +169,8 @@ def _shift_and_multiply(x, offsets, shape, matrix):
 def _multiply_and_shift(x, offsets, shape, matrix):
     """The same, for few outputs: there is then less to move after the product than before."""
     products = xp.matmul(x.reshape(-1, x.shape[3]), matrix).reshape(*x.shape[:3], len(offsets), -1)
-    (H, W), y = shape, 0
-    for t, (a, b) in enumerate(offsets):
-        y = y + products[:, a:a + H, b:b + W, t]
-    return y
+    H, W = shape
+    return sum(products[:, a:a + H, b:b + W, t] for t, (a, b) in enumerate(offsets))
 
 
 def _correlate(x, offsets, g):
@@ -210,11 +203,11 @@ def _by_chunks(work, x, offsets, y):
 # --- conv2d and its two gradients: each is made of the others' derivatives ------------------------
 
 def channels_last(x):
-    return x.transpose(0, 2, 3, 1)              # channels last
+    return x.transpose(0, 2, 3, 1)
 
 
 def channels_first(x):
-    return x.transpose(0, 3, 1, 2)              # channels first
+    return x.transpose(0, 3, 1, 2)
 
 
 def _output_size(size, how):
@@ -284,7 +277,7 @@ def conv2d(x, W, b=None, stride=1, padding=0, dilation=1, groups=1, taps=None):
     _check_channels("conv2d", x, W, b, groups, W.shape[1] * groups, W.shape[0])
     if min(_output_size(x.shape[2:], how)) < 1:
         raise ValueError(f"conv2d: kernel {how.kernel} with dilation {how.dilation} is larger than "
-                         f"the image {tuple(x.shape[2:])} with padding {how.padding}")
+                         f"the image {x.shape[2:]} with padding {how.padding}")
     return _by_groups(_conv2d, x, W, b, groups, how=how)
 
 
@@ -303,7 +296,7 @@ def conv_transpose2d(x, W, b=None, stride=1, padding=0, output_padding=0, dilati
     size = tuple((n - 1) * s - 2 * p + d * (k - 1) + e + 1
                  for n, k, s, p, d, e in zip(x.shape[2:], *how[:4], extra))
     if min(size) < 1:
-        raise ValueError(f"conv_transpose2d: x {tuple(x.shape)} and W {tuple(W.shape)} give an "
+        raise ValueError(f"conv_transpose2d: x {x.shape} and W {W.shape} give an "
                          f"image of size {size}; lower the padding {how.padding}")
     return _by_groups(_conv2d_dx, x, W, b, groups, how=how, size=size)
 
@@ -324,8 +317,8 @@ def _how(name, x, W, stride, padding, dilation, taps=None):
     for a, axes in ((x, "x (B, C, H, W)"), (W, "a kernel W of 4 axes")):
         if getattr(a, "ndim", None) != 4:
             raise ValueError(f"{name}: needs {axes}, got {shape_of(a)}")
-    kernel = tuple(W.shape[2:])
-    possible = _all_taps(kernel)
+    kernel = W.shape[2:]
+    possible = tuple(itertools.product(*map(range, kernel)))
     taps = possible if taps is None else tuple(map(tuple, taps))
     if taps is not possible and not (taps and set(taps) <= set(possible)):
         raise ValueError(f"{name}: taps {taps} must be positions (i, j) in a kernel {kernel}")
@@ -349,9 +342,9 @@ def pair(name, setting, value, least):
 def _check_channels(name, x, W, b, groups, n_in, n_out):
     if not isinstance(groups, numbers.Integral) or groups < 1 or W.shape[0] % groups:
         raise ValueError(f"{name}: groups is {groups!r}; needs a whole number that divides the "
-                         f"{W.shape[0]} of W {tuple(W.shape)}")
+                         f"{W.shape[0]} of W {W.shape}")
     if x.shape[1] != n_in:
-        raise ValueError(f"{name}: x {tuple(x.shape)} has {x.shape[1]} channels, W "
-                         f"{tuple(W.shape)} with groups={groups} needs {n_in}")
-    if b is not None and tuple(b.shape) != (n_out,):
-        raise ValueError(f"{name}: b has shape {tuple(b.shape)}, needed {(n_out,)}")
+        raise ValueError(f"{name}: x {x.shape} has {x.shape[1]} channels, W {W.shape} with "
+                         f"groups={groups} needs {n_in}")
+    if b is not None and b.shape != (n_out,):
+        raise ValueError(f"{name}: b has shape {b.shape}, needed {(n_out,)}")
