@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from tinygen.datasets.batches import Endless, batches
+from tinygen.datasets.batches import Endless
 
 
 def rng(seed=0):
@@ -16,34 +16,13 @@ X = np.arange(10, dtype=np.float32)[:, None] * [1, 10]
 LABELS = np.arange(10, dtype=np.uint8)
 
 
-@pytest.mark.parametrize("drop_last, sizes", [(False, [4, 4, 2]), (True, [4, 4])])
-def test_one_pass_sees_each_example_once_and_aligned(drop_last, sizes):
-    got = list(batches(X, 4, rng(), LABELS, drop_last=drop_last))
-    assert [len(x) for x, _ in got] == sizes
-    assert all(np.array_equal(x[:, 1], 10 * labels) for x, labels in got)
-    seen = np.concatenate([labels for _, labels in got])
-    assert len(set(seen)) == sum(sizes) and seen.tolist() != sorted(seen)
-
-
-def test_without_shuffle_in_order_and_without_rng():
-    assert np.array_equal(np.concatenate(list(batches(X, 3, shuffle=False))), X)
-
-
-def test_passes_differ_and_repeat_with_their_seed():
-    r, s = rng(1), rng(1)
-    first, second = (np.concatenate(list(batches(LABELS, 4, r))) for _ in range(2))
-    assert not np.array_equal(first, second)
-    again, twice = (np.concatenate(list(batches(LABELS, 4, s))) for _ in range(2))
-    assert np.array_equal(first, again) and np.array_equal(second, twice)
-
-
 def test_dtype_is_kept_and_batches_are_copies():
     images = np.zeros((10, 2, 2), np.uint8)
-    for batch in batches(images, 4, shuffle=False):
+    for batch in drawn(Endless(images, 4, rng()), 2):
         assert batch.dtype == np.uint8 and batch.shape[1:] == (2, 2)
         batch += 1
     assert not images.any()
-    assert next(batches(X.astype(np.float32), 4, rng())).dtype == np.float32
+    assert next(Endless(X.astype(np.float32), 4, rng())).dtype == np.float32
 
 
 def noisy(x, r):
@@ -51,7 +30,7 @@ def noisy(x, r):
 
 
 def test_transform_is_for_the_first_array():
-    for x, labels in batches(X, 4, rng(), LABELS, transform=noisy):
+    for x, labels in drawn(Endless(X, 4, rng(), LABELS, transform=noisy), 2):
         assert ((0 < x - X[labels]) & (x - X[labels] < 1)).all()
 
 
@@ -84,6 +63,11 @@ def test_going_back_repeats():
     after = drawn(stream, 7)
     stream.load_state({key: np.int64(value) for key, value in saved.items()})  # as .npz gives it
     assert equal(after, drawn(stream, 7))
+
+
+def test_arrays_stay_aligned():
+    for x, labels in drawn(Endless(X, 4, rng(), LABELS), 5):
+        assert len(x) == 4 and np.array_equal(x[:, 1], 10 * labels)
 
 
 def test_endless_passes_are_new_orders_of_full_batches():
@@ -133,7 +117,6 @@ BAD = np.zeros((6, 3), np.float32)
 BAD[4, 1] = np.nan
 
 
-@pytest.mark.parametrize("make", [batches, Endless])
 @pytest.mark.parametrize("args, error, says", [
     ((X, 0, rng()), ValueError, "batch_size is 0"),
     ((X, -1, rng()), ValueError, "batch_size is -1"),
@@ -148,28 +131,20 @@ BAD[4, 1] = np.nan
     ((["a", "b"], 1, rng()), TypeError, "data are <U1"),
     ((X, 2, 0), TypeError, "rng is 0; needed a generator"),
     ((X, 2, None), TypeError, "rng is None")])
-def test_mistakes_raise_at_the_call(make, args, error, says):
+def test_mistakes_raise_at_the_call(args, error, says):
     with pytest.raises(error, match=says):
-        make(*args)
+        Endless(*args)
 
 
 def test_a_batch_that_never_fills_is_refused():
-    for make in (lambda: Endless(X, 11, rng()), lambda: batches(X, 11, rng(), drop_last=True)):
-        with pytest.raises(ValueError, match="batch_size 11 of 10 examples never fills"):
-            make()
-    assert len(next(batches(X, 11, rng()))) == 10
-
-
-def test_transform_needs_rng_even_unshuffled():
-    with pytest.raises(TypeError, match="rng is None"):
-        batches(X, 2, shuffle=False, transform=noisy)
+    with pytest.raises(ValueError, match="batch_size 11 of 10 examples never fills"):
+        Endless(X, 11, rng())
 
 
 def test_checking_and_batching_make_no_copy_of_the_data():
     x = np.ones((4000, 250), np.float32)  # 4 MB
     tracemalloc.start()
     next(Endless(x, 10, rng()))
-    next(batches(x, 10, rng()))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 400_000, peak

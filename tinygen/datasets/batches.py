@@ -1,4 +1,4 @@
-"""Minibatches of aligned arrays: once through the data, or for ever with a place to resume from.
+"""Minibatches of aligned arrays, for ever, with a place to resume from.
 
 N: examples, B: batch size.  Data stay as they are on the host (uint8 or float32); what a batch
 needs beyond that, such as dynamic binarization, is a transform(x, rng) of its first array.
@@ -6,23 +6,9 @@ needs beyond that, such as dynamic binarization, is a transform(x, rng) of its f
 import numpy as np
 
 
-def batches(x, batch_size, rng=None, *more, shuffle=True, drop_last=False, transform=None):
-    """One pass over x (N, ...), or over x and `more` together: (B, ...), or a tuple of them.
-
-    The last batch holds what is left unless drop_last.  rng shuffles and feeds the transform.
-    Mistakes and NaN or infinite data raise here, at the call, not at the first batch.
-    """
-    arrays = _checked((x, *more), batch_size, drop_last)
-    if shuffle or transform:
-        _check_rng(rng)
-    order = rng.permutation(len(arrays[0])) if shuffle else np.arange(len(arrays[0]))
-    end = len(order) - len(order) % batch_size if drop_last else len(order)
-    return (_take(arrays, order[i:i + batch_size], transform, rng)
-            for i in range(0, end, batch_size))
-
-
 class Endless:
-    """Shuffled batches of exactly B for ever, each pass in a new order.
+    """Shuffled batches of exactly B for ever, each pass in a new order: of x (N, ...), or tuples of
+    x and `more` aligned.  Mistakes and NaN or infinite data raise at the call, not at a batch.
 
     The examples that do not fill a last batch are skipped in that pass.  Batch number `step` is a
     function of (seed, step) alone, so two integers are the whole state: a run that loads them goes
@@ -30,8 +16,10 @@ class Endless:
     """
 
     def __init__(self, x, batch_size, rng, *more, transform=None):
-        self.arrays = _checked((x, *more), batch_size, drop_last=True)
-        _check_rng(rng)
+        self.arrays = _checked((x, *more), batch_size)
+        if not isinstance(rng, np.random.Generator):
+            raise TypeError(f"rng is {rng!r}; needed a generator, such as "
+                            "numpy.random.default_rng(0)")
         self.batch_size, self.transform = batch_size, transform
         self.seed, self.step = int(rng.integers(2**63)), 0
         self.order, self.order_of = None, -1  # the permutation at hand, and its pass
@@ -46,17 +34,18 @@ class Endless:
         if epoch != self.order_of:
             self.order = np.random.default_rng([self.seed, 0, epoch]).permutation(size)
             self.order_of = epoch
-        # 0 and 1 keep the stream that shuffles apart from the stream that transforms.
-        rng = np.random.default_rng([self.seed, 1, self.step]) if self.transform else None
         rows = self.order[i * self.batch_size:(i + 1) * self.batch_size]
-        batch = _take(self.arrays, rows, self.transform, rng)
+        first, *rest = (x[rows] for x in self.arrays)
+        if self.transform:  # 1 keeps its stream apart from the one that shuffles, 0 above
+            first = self.transform(first, np.random.default_rng([self.seed, 1, self.step]))
+        batch = (first, *rest) if rest else first
         self.step += 1
         return batch if self.parts == 1 else self._own(batch)
 
     def share(self, part, parts):
         """Batches of as many examples as before are now parts of one `parts` times as large."""
         size = self.batch_size // self.parts * parts
-        _checked(self.arrays, size, drop_last=True)
+        _checked(self.arrays, size)
         self.batch_size, self.part, self.parts = size, part, parts
 
     def _own(self, batch):
@@ -84,14 +73,7 @@ class Endless:
         self.seed, self.step, self.order_of = int(state["seed"]), int(state["step"]), -1
 
 
-def _take(arrays, rows, transform, rng):
-    """The given rows of each array, copied; the first one transformed."""
-    first, *rest = (x[rows] for x in arrays)
-    first = transform(first, rng) if transform else first
-    return (first, *rest) if rest else first
-
-
-def _checked(arrays, batch_size, drop_last):
+def _checked(arrays, batch_size):
     """The data as NumPy arrays, or one clear sentence."""
     if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
         raise ValueError(f"batch_size is {batch_size!r}; needed a whole number of at least 1")
@@ -101,9 +83,9 @@ def _checked(arrays, batch_size, drop_last):
                          "same number of examples first in each")
     if len(arrays[0]) == 0:
         raise ValueError("no examples; needed at least one")
-    if drop_last and batch_size > len(arrays[0]):
+    if batch_size > len(arrays[0]):
         raise ValueError(f"batch_size {batch_size} of {len(arrays[0])} examples never fills; lower "
-                         "it, or do not drop the last batch")
+                         "it")
     for x in arrays:
         _check_finite(x)
     return arrays
@@ -117,8 +99,3 @@ def _check_finite(x):
         where = tuple(map(int, np.argwhere(~np.isfinite(x))[0]))
         raise ValueError(f"data of shape {x.shape} have {x[where]} at {where}; needed finite "
                          "numbers, so clean the data first")
-
-
-def _check_rng(rng):
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng is {rng!r}; needed a generator, such as numpy.random.default_rng(0)")
