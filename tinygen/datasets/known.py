@@ -170,20 +170,19 @@ class NoisyTemplates(Mixture):
     def modes_found(self, x, within=None):
         """The templates that x hits: sorted distinct indices.
 
-        A row hits its nearest template if at most `within` pixels differ. Left out, `within` is the
-        least w with P(flips <= w) >= 0.999, so at least 99.9 % of true samples hit a template.
+        A row hits its nearest template if at most `within` pixels differ; left out, most_flips().
         """
         x = self._check(x, "modes_found")
-        if within is None:
-            within = self.most_flips()
+        within = self.most_flips() if within is None else within
         near = in_blocks(lambda x: self._distance(x).min(axis=1) <= within, x)
         return np.unique(self.nearest_template(x)[near])
 
-    def most_flips(self, share=0.999):
-        """The least w with P(flips <= w) >= share, flips ~ Binomial(D, eps)."""
+    def most_flips(self):
+        """The least w with P(flips <= w) >= 0.999, flips ~ Binomial(D, eps): at least 99.9 % of
+        true samples are as near to a template."""
         D, eps = self.D, self.eps
         chances = [math.comb(D, w) * eps ** w * (1 - eps) ** (D - w) for w in range(D + 1)]
-        return int(np.searchsorted(np.cumsum(chances), share))
+        return int(np.searchsorted(np.cumsum(chances), 0.999))
 
 
 class Glyphs(NoisyTemplates):
