@@ -25,7 +25,7 @@ from tinygen.reproduce.flows import ClassGaussians, logit_mnist
 from tinygen.reproduce.latent import probes
 from tinygen.reproduce.binary import fit_until_best
 from tinygen.reproduce.protocol import Experiment, Run, above_floor
-from tinygen.reproduce.text import MatrixDecay
+from tinygen.reproduce.text import MatrixDecay, on_plays
 
 DATA = Path(os.environ.get("TINYGEN_DATA", "nowhere"))
 
@@ -80,6 +80,18 @@ def test_below_the_floor_is_no_success(distance, verdict, code, monkeypatch, cap
     assert f"{distance:.4g} nats above the floor (at most 1.0): {verdict}" in last
 
 
+@pytest.mark.parametrize("error", [FloatingPointError, MemoryError, ValueError])
+def test_a_run_that_breaks_off_is_not_short(error, monkeypatch, capsys):
+    def protocol(run):
+        """How it is done"""
+        raise error("fit: the nll became nan at step 7")
+    monkeypatch.setitem(reproduce.EXPERIMENTS, "P5", Experiment(protocol, 2, 0, "nats", "at most"))
+    with pytest.raises(SystemExit) as stop:
+        run(monkeypatch, "P5")
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "reproduce: fit: the nll became nan at step 7\n"
+
+
 @pytest.mark.parametrize("draw", [lambda run: run.rng.random(),
                                   lambda run: float(backend.uniform(1)[0])])
 def test_the_seed_decides(draw, monkeypatch, capsys):
@@ -120,6 +132,26 @@ def test_early_stopping_keeps_the_best(tmp_path):
                        data, 1.0, log_prob, patience=2)
         assert model.variance.item() == pytest.approx(3, abs=0.01)
     assert looks == [1, 2, 3, 4, 5, 5]
+
+
+def test_plays_are_windows_and_what_comes_next(tmp_path):
+    """Of a text of 200 that counts up, 180 are trained on, and the windows of the last 20 judged."""
+    read = []
+
+    class Reader(Guess):
+        context = 4
+
+        def next_token_loss(self, x, y):
+            read.append(x)
+            assert (y == x + 1).all()
+            return self.variance.sum()
+    reader = Reader()
+    curve = on_plays(Run("P0", 0, False, str(tmp_path)), reader, np.arange(200), 8, 101, 101)
+    *trained, first, second = map(tg.to_numpy, read)
+    assert len(curve) == 2 and first.tolist() == np.arange(180, 196).reshape(4, 4).tolist()
+    assert (second == first).all()
+    trained = np.array(trained)
+    assert trained.shape == (101, 8, 4) and trained.min() == 0 and trained.max() == 178
 
 
 def test_only_matrices_decay():

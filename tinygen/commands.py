@@ -67,10 +67,11 @@ def _check_writable(folder):
 
 @contextmanager
 def one_sentence(program=None):
-    """Turns a user's mistake inside the block into one sentence on stderr and exit code 2."""
+    """Turns a user's mistake inside the block, or a run that broke off, into one sentence on stderr
+    and exit code 2."""
     try:
         yield
-    except (ValueError, TypeError, OSError, RuntimeError) as error:
+    except (ValueError, TypeError, OSError, RuntimeError, ArithmeticError, MemoryError) as error:
         print(f"{program or os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt as error:
