@@ -5,7 +5,7 @@ probability p_data(x) we can compute, so the table at the end is not an opinion.
 model -ln p(x) nats; on average none pays less than p_data itself does: the floor, H(p_data).
 
     explicit, tractable     MADE   ln p(x) exactly, one pixel after the other; slow to sample
-    explicit, approximate   VAE    the ELBO, a bound below ln p(x), by hidden causes z; fast to sample
+    explicit, approximate   VAE    ELBO: a bound below ln p(x), by hidden causes z; fast to sample
     implicit                GAN    no ln p(x), only samples, trained by telling real from fake
 
 Promise: MADE needs at most 45 nats of glyphs (95 of MNIST), and never 0.5 less than the floor; the
