@@ -17,7 +17,8 @@ from tinygen.models.tractable.transformer import Transformer
 from tinygen.optim import Adam
 from tinygen.training import fit
 
-MODELS = {"transformer": lambda V, context, **token: Transformer(V, context, 2, 2, 16, **token),
+MODELS = {"transformer": lambda V, context, **token: Transformer(V, context, 2, 2, 16, std=0.02,
+                                                                **token),
           "wavenet": lambda V, context, **token: WaveNet(V, context, 3, 16, **token)}
 every_model = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 NAMES = dict(start=0, end=0)

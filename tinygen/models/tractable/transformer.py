@@ -18,13 +18,14 @@ class Transformer(SequenceModel):
 
     W is one table for both ends (Press & Wolf 2017). dropout: of embeddings, weights of attention
     and what each block adds; call eval() before samples are drawn. For binary pixels V is 2 and
-    context D. Starts as GPT-2 does: weights N(0, 0.02^2), divided by sqrt(2 L) where they add to h,
-    biases 0. Memory of a step: about L (23 B T C + B H T^2) numbers; with dropout, when
-    attention is not fused, L (31 B T C + 5 B H T^2).
+    context D. Starts from weights N(0, std^2), divided by sqrt(2 L) where they add to h as in GPT-2,
+    and biases 0. std None: fan_in^(-1/2) of each, so that narrow networks start as loud as wide
+    ones; GPT-2 has 0.02 for widths from 768. Memory of a step: about L (23 B T C + B H T^2)
+    numbers; with dropout, when attention is not fused, L (31 B T C + 5 B H T^2).
     Source: Radford et al. 2019, section 2.3; on pixels, Chen et al. 2020, section 3."""
 
     def __init__(self, V, context, layers=4, heads=4, width=128, dropout=0.0, bias=True, start=None,
-                 end=None):
+                 end=None, std=None):
         super().__init__(V, context, width, start, end)
         check_sizes("Transformer", layers=layers)
         self.position, self.dropout = init.normal((context, width)), dropout
@@ -33,8 +34,9 @@ class Transformer(SequenceModel):
         self.norm = LayerNorm(width, bias=bias)
         for name, p in self.named_parameters().items():
             if p.ndim == 2:
-                std = 0.02 * (2 * layers) ** -0.5 if name.endswith("proj.W") else 0.02
-                p.data[...] = init.normal(p.shape, std).data
+                fan_in = width if name in ("token.W", "position") else p.shape[0]
+                added = (2 * layers) ** -0.5 if name.endswith("proj.W") else 1
+                p.data[...] = init.normal(p.shape, added * (std or fan_in ** -0.5)).data
             elif name.endswith("b"):
                 p.data[...] = 0
 
