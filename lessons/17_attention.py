@@ -8,7 +8,7 @@ instead: each place t asks a question q_t, each earlier place s offers a key k_s
 A Transformer is a stack of such layers, each with a small MLP on every place by itself.
 
 Promise: attention by hand is tinygen's; every place sees all before it and none after; the memory
-changes no logit by 1e-3; the Transformer ends less than 1 nat above the floor.
+changes no logit by 1e-3; the Transformer ends within half a nat of the floor.
 Changed since lesson 16: no state; every place is computed at once, and reaches every earlier one
 - causal: the softmax runs over earlier places only (the mask)
 - sampling keeps the keys and values of earlier places: the same numbers, computed once
@@ -134,7 +134,7 @@ print("figure:", plotting.save(fig, args.out, "17_attention.png", args.show))
 # %% The promise of this lesson
 assert abs(y - ours).max() < 1e-12 and abs(whole - pieces).max() < 1e-3
 assert not (strength[~before] > 0).any() and (strength[before] > 0).all()
-assert args.quick or args.steps or not world or rows[1][2] < 1.0
+assert args.quick or args.steps or not world or rows[1][2] < 0.5
 
 # %% What we left out: tokens larger than letters, positions that are not learned, and scale.
 # python -m tinygen.reproduce P10 trains one on plays. Exercises: ex16_attention, ex10_layer_norm.
