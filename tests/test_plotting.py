@@ -37,7 +37,7 @@ def test_a_curve_lies_amid_the_steps_that_it_averages(ax):
 
 
 def test_hangul_is_drawn_by_a_font_that_is_there_or_as_boxes_without_a_word(tmp_path, monkeypatch):
-    monkeypatch.setattr("matplotlib.font_manager.get_font_names", lambda: ["Malgun Gothic", "Serif"])
+    monkeypatch.setattr("matplotlib.font_manager.get_font_names", lambda: ["Malgun Gothic", "A"])
     fig, _ = plotting.figure(1, 1, (3, 2))
     assert plt.rcParams["font.family"] == ["DejaVu Sans", "Malgun Gothic"]
     plt.close(fig)
