@@ -447,8 +447,10 @@ def test_batches_that_end_get_one_sentence():
 
 def test_mistakes_get_one_sentence():
     model, goals = vae()
-    with pytest.raises(ValueError, match="fit: every is 0; needs at least 1"):
+    with pytest.raises(ValueError, match="fit: every is 0; needs a whole number of at least 1"):
         fit(model, data(), 5, goals, every=0)
+    with pytest.raises(ValueError, match="fit: steps is None; needs a whole number of at least 0"):
+        fit(model, data(), None, goals)
     with pytest.raises(ValueError, match="depends on none of the given inputs"):
         fit(model, data(), 5, [("loss", model.loss, SGD(VAE(9).parameters(), 0.1))])
     with pytest.raises(ValueError, match="item: needs one element, got shape"):

@@ -16,6 +16,7 @@ from .engine.fused import cross_entropy
 from .engine.reductions import log_softmax, logsumexp, softmax, sum
 from .engine.shaping import broadcast_to, expand_dims
 from .engine.tensor import Tensor, no_grad
+from .nn.linear import check_sizes
 
 LN_2PI = math.log(2 * math.pi)
 
@@ -192,9 +193,7 @@ class DiscretizedLogistic(_Levels):
         self.mu = _parameter("DiscretizedLogistic", mu)
         self.log_s = _parameter("DiscretizedLogistic", log_s)
         self.shape = _shape("DiscretizedLogistic: mu and log_s", self.mu.shape, self.log_s.shape)
-        if not isinstance(levels, int) or levels < 2:
-            raise ValueError(f"DiscretizedLogistic: levels is {levels!r}; needs a whole number of "
-                             "at least 2")
+        check_sizes("DiscretizedLogistic", 2, levels=levels)
         self.levels = levels
 
     def log_prob(self, x):

@@ -21,6 +21,7 @@ import numpy
 
 from .datasets.files import read_npz
 from .engine.backend import device_errors, random_state, set_random_state, xp
+from .nn.linear import check_sizes
 from .optim import clip_grad_norm
 from .parallel import team
 
@@ -42,8 +43,8 @@ def fit(model, batches, steps, goals, *, clip=None, checkpoint=None, every=1000,
     Under mpirun, each process learns from its part of every batch (parallel.py), and the first one
     reports and saves; Ctrl-C is mpirun's there, and ends all at once.
     """
-    if every < 1:
-        raise ValueError(f"fit: every is {every}; needs at least 1")
+    check_sizes("fit", every=every)
+    check_sizes("fit", 0, steps=steps)
     run = _Run(model, batches, goals, clip)
     if run.team and run.team.rank:
         checkpoint = report = None
