@@ -8,7 +8,7 @@ import functools
 
 from . import blocks
 from .backend import xp
-from .tensor import Tensor, _check_scalar, _walk_back, defvjp_joint, is_recording, primitive
+from .tensor import Tensor, _check_scalar, _mode, _walk_back, defvjp_joint, primitive
 
 
 def in_halves(loss, *batch):
@@ -23,7 +23,7 @@ def in_halves(loss, *batch):
     if len(sizes) != 1:
         raise ValueError(f"in_halves: arrays of {sizes} examples; needs some, of one length")
     B, = sizes
-    if B < 2 or blocks.CPUS < 2 or xp.__name__ != "numpy" or not is_recording():
+    if B < 2 or blocks.CPUS < 2 or xp.__name__ != "numpy" or not _mode.recording:
         return loss(*batch)
     found = {}
 

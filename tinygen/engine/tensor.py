@@ -19,6 +19,7 @@ import functools
 import inspect
 import itertools
 import threading
+from contextlib import contextmanager
 from heapq import heappop, heappush
 
 import numpy
@@ -432,24 +433,17 @@ def inputs_of(t):
 
 # --- what is recorded, and what is not ------------------------------------------------------------
 
-class recording:
+@contextmanager
+def recording(on):
     """`with recording(on):` records operations, or does not, in this thread."""
-
-    def __init__(self, on):
-        self.on = on
-
-    def __enter__(self):
-        self.before, _mode.recording = _mode.recording, self.on
-
-    def __exit__(self, *error):
-        _mode.recording = self.before
+    before, _mode.recording = _mode.recording, on
+    try:
+        yield
+    finally:
+        _mode.recording = before
 
 
 def no_grad():
-    """`with no_grad():` computes without recording, for sampling and evaluation."""
+    """`with no_grad():` computes without recording, for sampling and evaluation; `@no_grad()` does
+    so for a function."""
     return recording(False)
-
-
-def is_recording():
-    """Whether operations of this thread are recorded."""
-    return _mode.recording
