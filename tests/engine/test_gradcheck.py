@@ -332,7 +332,10 @@ OTHER_SHAPE = {
     "(3,) where (3, 4) was needed: summed over axis 1 too": (B.sum(1), B),
     "() where (3, 4) was needed: summed over axes 0 and 1 too": (B.sum(), B),
     "(3,) where (3, 4) was needed: not spread over axis 1": (B[:, 0], B[:, :1] + np.zeros(4)),
-    "an axis was not summed back": (normal(5, 4), B),
+    "an axis was not summed back": (normal(5, 3, 4), B),
+    "(5, 4) where (3, 4) was needed: another length along axis 0": (normal(5, 4), B),
+    "too many: the last 2 along axis 0; the rest": (np.concatenate([B, normal(2, 4)]), B),
+    "missing: the first 1 and the last 1 along axis 1; the rest": (B[:, 1:3], B),
     "an axis was summed once too often, or not spread": (normal(4), B),
     "a reshape or a transpose is missing": (normal(2, 6), B),
 }
@@ -346,7 +349,7 @@ def test_each_wrong_shape_is_recognised(words):
 def test_arrays_that_are_named_are_used():
     x, g, y = off_zero(3, 4, seed=6), normal(3, 4, seed=7), np.tanh(normal(3, 4, seed=8))
     for a, b, words in [
-            (g, g * np.cos(x), "g itself: the other factors"),
+            (g, g * np.cos(x), "g itself: the rest of the formula"),
             (g, g * (1 - y * y), "the factor (1 - y^2) is missing"),
             (g * x, 2 * g * x * x, "the factor x is missing, and the rest is 2 times too small"),
             (g * x, g, "the factor x is there once too often"),
@@ -386,7 +389,7 @@ def test_a_term_is_missing_or_has_a_wrong_weight():
     g, m, v = terms.values()
     for a, words in [
             (g + v, "the term 'mean' is missing"),
-            (g, "the term 'mean' is missing, and the term 'variance' is missing"),
+            (g, "the terms 'mean' and 'variance' are missing"),
             (g + 7 * m + v, "the term 'mean' has weight 7, should be 1: 7 times too large "
                             "(7 is the size of axis 1: a sum where a mean was meant?)"),
             (g + m - v, "the term 'variance' has weight -1, should be 1: negated"),

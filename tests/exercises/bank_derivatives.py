@@ -83,6 +83,10 @@ ANSWERS["ex02_tanh"] = Answers(
         mistake("gives None", tanh_backward=lambda g, y: None),
         mistake("'g' is missing|term 'g'", tanh_backward=lambda g, y: -g * y * y),
         mistake("float32 lost", tanh_backward=lambda g, y: g * (1 - y * y) * np.ones(y.shape)),
+        mistake("factor g is there once too often", tanh_backward=lambda g, y: g - (g * y) ** 2),
+        mistake(r"\^2\) is added", tanh_backward=lambda g, y: g + (1 - y * y)),
+        mistake("'-g y\\^2': the factor g is missing", tanh_backward=lambda g, y: g - y * y),
+        mistake("other numbers", tanh_backward=lambda g, y: np.random.rand(*g.shape)),
     ])
 
 
@@ -105,12 +109,12 @@ ANSWERS["ex03_sigmoid_softplus"] = Answers(
                 sigmoid_backward=lambda g, y: g * (y - y * y),
                 softplus_backward=lambda g, x: g * (0.5 + 0.5 * np.tanh(0.5 * x)))],
     mistakes=[
-        mistake("overflow at large inputs", sigmoid=lambda x: np.exp(x) / (1 + np.exp(x))),
-        mistake("overflow at large inputs", softplus=lambda x: np.log(1 + np.exp(x))),
-        mistake("overflow at large inputs",
+        mistake("wrong at large inputs", sigmoid=lambda x: np.exp(x) / (1 + np.exp(x))),
+        mistake("wrong at large inputs", softplus=lambda x: np.log(1 + np.exp(x))),
+        mistake("wrong at large inputs",
                 softplus_backward=lambda g, x: g * np.exp(x) / (1 + np.exp(x))),
-        mistake("right only for positive input", softplus=lambda x: x + np.log1p(np.exp(-abs(x)))),
-        mistake("right only for positive input", sigmoid=lambda x: 1 / (1 + np.exp(-abs(x)))),
+        mistake("where x > 0|x were positive", softplus=lambda x: x + np.log1p(np.exp(-abs(x)))),
+        mistake("where x > 0|x were positive", sigmoid=lambda x: 1 / (1 + np.exp(-abs(x)))),
         mistake("x were negated", sigmoid=lambda x: sigmoid(-x)),
         mistake(r"\(1 - y\)", sigmoid_backward=lambda g, y: g * y),
         mistake("factor y is missing", sigmoid_backward=lambda g, y: g * (1 - y)),
@@ -119,11 +123,13 @@ ANSWERS["ex03_sigmoid_softplus"] = Answers(
             g * sigmoid(x) * (1 - sigmoid(x)))),
         mistake(r"sigmoid\(2 x\)", sigmoid=lambda x: 0.5 + 0.5 * np.tanh(x)),
         mistake("has a corner", softplus=lambda x: np.where(x > 0, x, 0)),
-        mistake("overflow at large inputs .right for 1", softplus=lambda x: np.log1p(
+        mistake("wrong at large inputs .right for 1", softplus=lambda x: np.log1p(
             np.exp(np.clip(x, -40, 40)))),
         mistake("x were negated", softplus_backward=lambda g, x: g * sigmoid(-x)),
         mistake("negated", softplus_backward=lambda g, x: -g * sigmoid(x)),
         mistake("g were all ones: is it forgotten", softplus_backward=lambda g, x: sigmoid(x)),
+        mistake(r"term max\(x, 0\) is missing", softplus=lambda x: np.log1p(np.exp(-abs(x)))),
+        mistake("sigmoid is taken", sigmoid_backward=lambda g, y: g * sigmoid(y) * sigmoid(-y)),
     ])
 
 
@@ -170,6 +176,8 @@ ANSWERS["ex04_sum_mean"] = Answers(
             np.broadcast_to(g.reshape(x.shape[:axis] + (1,) + x.shape[axis + 1:]), x.shape)
             if axis >= 0 else np.broadcast_to(g.reshape(-1)[:1], x.shape))),
         mistake("negated", mean_backward=lambda g, x, axis: -mean_backward(g, x, axis)),
+        mistake("rounded", mean_backward=lambda g, x, axis: np.ones_like(x) * (
+            sum_backward(g, x, axis) // (x.size if axis is None else x.shape[axis]))),
     ])
 
 
@@ -240,7 +248,8 @@ ANSWERS["ex05_broadcasting"] = Answers(
         mistake("one of the places .* is picked", unbroadcast=lambda g, shape: g.reshape(-1)[
             :int(np.prod(shape))].reshape(shape)),
         mistake("negated", unbroadcast=lambda g, shape: -unbroadcast(g, shape)),
-        mistake("summed .*too|once too often", unbroadcast=lambda g, shape: g.sum()),
+        mistake("summed .*too|summed over axes 0 and 1 where",
+                unbroadcast=lambda g, shape: g.sum()),
         mistake("g summed over axis 1 where g summed over axis 0", unbroadcast=sum_from_the_end),
     ])
 
@@ -274,6 +283,7 @@ ANSWERS["ex06_matmul"] = Answers(
         mistake("result dy is missing", matmul_backward=lambda g, x, y: g @ y.T),
         mistake("reshaped", matmul_backward=matmul_wrong(
             dy=lambda g, x, y: (g.T @ x).reshape(y.shape))),
+        mistake("z @ y.T where", matmul_backward=matmul_wrong(dx=lambda g, x, y: x @ y @ y.T)),
     ])
 
 
@@ -313,7 +323,7 @@ ANSWERS["ex07_softmax"] = Answers(
     right=[dict(softmax=softmax, softmax_backward=softmax_backward),
            dict(softmax=softmax_by_logs, softmax_backward=softmax_backward_by_jacobian)],
     mistakes=[
-        mistake("overflow at large inputs", softmax=softmax_unshifted),
+        mistake("wrong at large inputs", softmax=softmax_unshifted),
         mistake("edits its argument x in place", softmax=softmax_in_place),
         mistake("axis", softmax=lambda x: np.exp(x) / np.exp(x).sum()),
         mistake("axis", softmax=lambda x: softmax(x.T).T if x.ndim == 2 else softmax(x)),
@@ -333,6 +343,9 @@ ANSWERS["ex07_softmax"] = Answers(
             y * g - (g * y).sum(-1)[..., None])),
         mistake("no mean was taken", softmax_backward=lambda g, y: softmax_backward(g, y) / len(g)),
         mistake("float32 lost", softmax=lambda x: softmax(x.astype("float64"))),
+        mistake("adds up to 1 along axis 0", softmax=lambda x: np.exp(x) / np.exp(x).sum(0)),
+        mistake("derivative of ln softmax",
+                softmax_backward=lambda g, y: g - y * g.sum(-1, keepdims=True)),
     ])
 
 
@@ -368,7 +381,7 @@ ANSWERS["ex08_cross_entropy"] = Answers(
         mistake("negated", cross_entropy=lambda logits, labels: -cross_entropy(logits, labels)),
         mistake("right only for a batch of 1.* sum where a mean",
                 cross_entropy=lambda logits, labels: cross_entropy(logits, labels) * len(labels)),
-        mistake("overflow at large inputs", cross_entropy=lambda logits, labels: -np.log(
+        mistake("wrong at large inputs", cross_entropy=lambda logits, labels: -np.log(
             np.exp(logits) / np.exp(logits).sum(1, keepdims=True))[
                 np.arange(len(labels)), labels].mean()),
         mistake("1.44|ln 2|times too large", cross_entropy=lambda logits, labels: (
@@ -401,6 +414,8 @@ ANSWERS["ex08_cross_entropy"] = Answers(
         mistake("weight|term", cross_entropy_backward=lambda logits, labels: (
             softmax(logits) / len(labels)
             - (labels[:, None] == np.arange(logits.shape[1])))),
+        mistake("not put back", cross_entropy=lambda logits, labels: cross_entropy(
+            logits, labels) - logits.max(1).mean()),
     ])
 
 
@@ -421,7 +436,7 @@ ANSWERS["ex09_logsumexp"] = Answers(
                 logsumexp_backward=lambda g, x: g[..., None] * np.exp(
                     x - np.logaddexp.reduce(x, axis=-1)[..., None]))],
     mistakes=[
-        mistake("overflow at large inputs", logsumexp=lambda x: np.log(np.exp(x).sum(-1))),
+        mistake("wrong at large inputs", logsumexp=lambda x: np.log(np.exp(x).sum(-1))),
         mistake("taken out and not put back", logsumexp=lambda x: np.log(
             np.exp(x - x.max(-1, keepdims=True)).sum(-1))),
         mistake("the mean of e", logsumexp=lambda x: logsumexp(x) - np.log(x.shape[-1])),
@@ -437,8 +452,12 @@ ANSWERS["ex09_logsumexp"] = Answers(
         mistake("softmax.* is missing", logsumexp_backward=lambda g, x: (
             g[..., None] + 0 * x)),
         mistake("g were all ones: is it forgotten", logsumexp_backward=lambda g, x: softmax(x)),
-        mistake("overflow at large inputs", logsumexp_backward=lambda g, x: g[..., None] * np.exp(
+        mistake("wrong at large inputs", logsumexp_backward=lambda g, x: g[..., None] * np.exp(
             x) / np.exp(x).sum(-1, keepdims=True)),
         mistake("negated", logsumexp_backward=lambda g, x: -logsumexp_backward(g, x)),
         mistake("right only for square|raises", logsumexp_backward=lambda g, x: g * softmax(x)),
+        mistake("m is a factor", logsumexp=lambda x: x.max(-1) * np.log(
+            np.exp(x - x.max(-1, keepdims=True)).sum(-1))),
+        mistake(r"ln\(softmax\) where softmax", logsumexp_backward=lambda g, x: (
+            g[..., None] * (x - logsumexp(x)[..., None]))),
     ])

@@ -90,6 +90,8 @@ ANSWERS["ex18_topological_order"] = Answers(
         mistake("is missing", backward_order=lambda y, inputs: [y, *inputs[y]]),
         mistake("is missing", backward_order=lambda y, inputs: by_age(y, inputs)[1:]),
         mistake("NoneType where a list", backward_order=lambda y, inputs: None),
+        mistake("where the gradient starts",
+                backward_order=lambda y, inputs: by_age(y, inputs)[1:]),
     ])
 
 
@@ -176,7 +178,7 @@ ANSWERS["ex19_accumulation"] = Answers(
         mistake("used more than once", accumulate=overwritten),
         mistake("passes on the very array", accumulate=in_place),
         mistake("used more than once", accumulate=only_the_first),
-        mistake("two ways lead back", accumulate=with_g_of_y),
+        mistake("gradient of its own node", accumulate=with_g_of_y),
         mistake("used more than once", accumulate=averaged),
         mistake("is missing", accumulate=lambda g, order, rules: {order[0]: g}),
         mistake("list where a dict", accumulate=lambda g, order, rules: [
@@ -266,6 +268,14 @@ class TooFewArguments(no_grad):
         self.mode.recording = self.before
 
 
+class WhenMade(no_grad):
+    def __init__(self, mode):
+        self.mode, self.kept = mode, mode.recording
+
+    def __exit__(self, *error):
+        self.mode.recording = self.kept
+
+
 ANSWERS["ex20_no_grad"] = Answers(
     right=[dict(no_grad=no_grad), dict(no_grad=WithStack)],
     mistakes=[
@@ -277,6 +287,7 @@ ANSWERS["ex20_no_grad"] = Answers(
         mistake("inner|inside the block", no_grad=Toggles),
         mistake("restore what was before|after the block|what it was before", no_grad=AtTheStart),
         mistake("raises TypeError", no_grad=TooFewArguments),
+        mistake("when the block is made", no_grad=WhenMade),
     ])
 
 

@@ -56,7 +56,7 @@ def norm_mistakes(axis):
     return [
         wrong(r"'-s n mean\(h n\)' is missing", dx=lambda h, n, s, mean: s * (h - mean(h))),
         wrong(r"'-s mean\(h\)' is missing", dx=lambda h, n, s, mean: s * (h - n * mean(h * n))),
-        wrong(r"'-s mean\(h\)' is missing.*'-s n mean\(h n\)' is missing",
+        wrong(r"'-s mean\(h\)' and '-s n mean\(h n\)' are missing",
               dx=lambda h, n, s, mean: s * h),
         wrong("factor s is missing", dx=lambda h, n, s, mean: h - mean(h) - n * mean(h * n)),
         wrong("has weight -1", dx=lambda h, n, s, mean: s * (h - mean(h) + n * mean(h * n))),
@@ -136,6 +136,8 @@ ANSWERS["ex12_convolution"] = Answers(
             np.zeros_like(x), convolve_backward(g, x, w)[1])),
         mistake("g were all ones: is it forgotten", convolve_backward=lambda g, x, w: (
             convolve_backward(np.ones_like(g), x, w)[0], convolve_backward(g, x, w)[1])),
+        mistake("missing: the last 1", convolve=lambda x, w: convolve(x, w)[:-1]),
+        mistake("too many: the first", convolve=lambda x, w: np.correlate(x, w, "full")),
     ])
 
 
@@ -168,7 +170,7 @@ ANSWERS["ex13_conv_transpose"] = Answers(
     mistakes=[
         mistake("w were turned around",
                 conv_transpose=lambda x, w, stride: conv_transpose(x, w[::-1], stride)),
-        mistake("right for .* only|overlap|assigned", conv_transpose=transpose_assigned),
+        mistake("the last one counts", conv_transpose=transpose_assigned),
         mistake("shape", conv_transpose=lambda x, w, stride: conv_transpose(x, w, 1)),
         mistake("shape", conv_transpose=lambda x, w, stride: np.append(
             conv_transpose(x, w, stride), 0)),
@@ -347,10 +349,12 @@ ANSWERS["ex16_attention"] = Answers(
             weights(q, k) * (g @ v.T) @ k / q.shape[1] ** 0.5))),
         mistake("dp is made with k", attention_backward=lambda g, q, k, v: (
             *attention_backward(g, q, k, k)[:2], weights(q, k).T @ g)),
-        mistake(r"2 times too large \(added twice\?\)", attention_backward=part_of(
+        mistake(r"2 times too large \(added twice, or a half", attention_backward=part_of(
             1, lambda g, q, k, v: 2 * attention_backward(g, q, k, v)[1])),
         mistake("forgotten", attention_backward=part_of(
             2, lambda g, q, k, v: weights(q, k).T @ np.ones_like(g))),
+        mistake("k stands where v", attention=lambda q, k, v: attention(q, k, k)),
+        mistake("multiplied by sqrt", attention=lambda q, k, v: attention(q * q.shape[1], k, v)),
     ])
 
 

@@ -245,6 +245,8 @@ ANSWERS["ex29_reparameterisation"] = Answers(
             lambda g, lv, eps: 0.5 * g * np.exp(lv) * eps)),
         mistake("forgotten|g", **backward_with(
             lambda g, lv, eps: 0.5 * g * np.exp(0.5 * lv) * eps, dmu=np.ones_like)),
+        mistake("z stands where eps", sample_backward=lambda g, mu, logvar, eps: (
+            g, 0.5 * g * np.exp(0.5 * logvar) * sample(mu, logvar, eps))),
     ])
 
 
@@ -366,6 +368,8 @@ ANSWERS["ex31_em_step"] = Answers(
         mistake("wholly to one", **em_with(change=lambda r, x, results, old: (
             (r == r.max(1, keepdims=True)) * 1.0, *results[1:]))),
         mistake("missing", **em_with(change=lambda r, x, results, old: results[:3])),
+        mistake("means stands in the place of weights", em_step=lambda *args: (
+            lambda r, w, m, v: (r, m, v, w))(*em_step(*args))),
     ])
 
 
@@ -427,8 +431,8 @@ ANSWERS["ex33_gan_losses"] = Answers(
         mistake("2 times too small", critic_loss=lambda real, fake: critic_loss(real, fake) / 2),
         mistake("one example each.*sum|sum", critic_loss=lambda real, fake: (
             softplus(-real).sum() + softplus(fake).sum())),
-        mistake("fake ones have no part", critic_loss=lambda real, fake: np.mean(softplus(-real))),
-        mistake("real ones have no part", critic_loss=lambda real, fake: np.mean(softplus(fake))),
+        mistake(r"D\(fake\)\)' is missing", critic_loss=lambda real, fake: softplus(-real).mean()),
+        mistake(r"D\(real\)' is missing", critic_loss=lambda real, fake: np.mean(softplus(fake))),
         mistake("least squares", critic_loss=lambda real, fake: (
             np.mean((real - 1) ** 2) + np.mean(fake ** 2))),
         mistake("least squares", generator_loss=lambda fake: np.mean((fake - 1) ** 2) / 2),
@@ -442,6 +446,10 @@ ANSWERS["ex33_gan_losses"] = Answers(
                 np.log(1 - 1 / (1 + np.exp(-fake)))))),
         mistake("shape", generator_loss=lambda fake: softplus(-fake)),
         mistake("without softplus", generator_loss=lambda fake: -fake.mean()),
+        mistake("the logarithm of the mean", generator_loss=lambda fake: -np.log(
+            np.exp(-softplus(-fake)).mean())),
+        mistake("is negated", critic_loss=lambda real, fake: (
+            softplus(-real).mean() - softplus(fake).mean())),
     ])
 
 
@@ -496,4 +504,6 @@ ANSWERS["ex34_gradient_penalty"] = Answers(
             lambda s, weight, norm, B: 2 * weight * (1 - norm) * s / norm / B)),
         mistake("forgotten|- 1", **penalty_backward_with(
             lambda s, weight, norm, B: 2 * weight * s / norm / B)),
+        mistake("2 times weight", penalty_backward=lambda slopes, weight: penalty_backward(
+            slopes, 0.5)),
     ])

@@ -58,6 +58,8 @@ ANSWERS["ex22_momentum"] = Answers(
             momentum_step(p, g, v, lr, momentum)[0])),
         mistake("exchanged", step=lambda p, g, v, lr, momentum: (
             momentum_step(p, g, v, lr, momentum)[::-1])),
+        mistake("1 / momentum: a factor once", step=lambda p, g, v, lr, momentum: momentum_step(
+            p, momentum * g, v, lr, momentum)),
     ])
 
 
@@ -191,7 +193,7 @@ ANSWERS["ex24_clipping"] = Answers(
             clip(grads, max_norm)[1])),
         mistake("max_norm is returned", clip=lambda grads, max_norm: (
             clip(grads, max_norm)[0], max_norm)),
-        mistake("times too large", clip=lambda grads, max_norm: (
+        mistake("not clipped", clip=lambda grads, max_norm: (
             grads, clip(grads, max_norm)[1])),
         mistake("raises TypeError|the norm|raises ValueError", clip=lambda grads, max_norm: (
             clip(grads, max_norm)[0])),
@@ -200,4 +202,6 @@ ANSWERS["ex24_clipping"] = Answers(
             clip(grads, max_norm)[1])),
         mistake("negated", clip=lambda grads, max_norm: (
             [-g for g in clip(grads, max_norm)[0]], clip(grads, max_norm)[1])),
+        mistake("the list of clipped arrays", clip=lambda grads, max_norm: clip(
+            grads, max_norm)[::-1]),
     ])

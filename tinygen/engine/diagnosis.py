@@ -23,42 +23,65 @@ def diagnose(given, wanted, terms=None, **named):
     named: arrays the gradient may be made of (x=..., y=..., g=..., W=...), to find a forgotten
     factor, or where the error is. terms: those of `wanted`, for `regress`.
     """
+    return next(diagnoses(given, wanted, terms, **named))
+
+
+def diagnoses(given, wanted, terms=None, **named):
+    """Every sentence that holds, the plainest first."""
     a, b = _host(given), _host(wanted)
     named = {name: _host(t) for name, t in named.items()}
-    like = {name: numpy.broadcast_to(t, b.shape) for name, t in named.items() if _fits(t, b)}
+    like = {name: numpy.broadcast_to(t, b.shape) for name, t in named.items()
+            if t.ndim and _fits(t, b)}
     sizes = _sizes(b, named)
     with numpy.errstate(all="ignore"):
         if a.shape != b.shape:
-            rows = chain(_formulas(a, b, named), _shapes(a, b))
+            rows = chain(_formulas(a, b, named), _shapes(a, b, sizes))
         else:
             noise = 1e-9 * abs(a[numpy.isfinite(a)]).max(initial=0)     # differences do not give 0
             b = numpy.where(abs(b) <= noise, 0.0, b)
             term = regress(a, b, terms, **named) if terms else None
             rows = chain([(term, term)], _multiples(a, b, sizes), _places(a, b), _sums(a, b),
-                         _formulas(a, b, named), _parts(a, b, sizes, like),
-                         _factors(a, b, sizes, like), _offsets(a, b, like),
-                         _replaced(a, b, like))
-        return next((words for holds, words in rows if holds), CANNOT_TELL)
+                         _formulas(a, b, named), _factors(a, b, sizes, like),
+                         _terms(a, b, like), _parts(a, b, sizes, like), _replaced(a, b, like),
+                         _in_a_term(a, b, terms or {}, sizes, like), _offsets(a, b, like),
+                         _counted(a, b))
+        yield from (words for holds, words in rows if holds)
+    yield CANNOT_TELL
 
 
 # Each of the following is a table of two columns: whether it holds, and what it means then.
 
-def _shapes(a, b):
+def _shapes(a, b, sizes):
     shapes = f"shape {a.shape} where {b.shape} was needed: "
     yield a.size == b.size and same(a.reshape(b.shape), b), shapes + "right, but to be reshaped"
     for axes in permutations(range(a.ndim)):
         yield same(a.transpose(axes), b), shapes + "transposed"
     for axes in _subsets(a):
-        s = a.sum(axes)
-        yield s.size == b.size and same(s.reshape(b.shape), b), \
-            f"{shapes}not summed back over {_axes(axes)}"
+        for how, s in {"summed back": a.sum(axes), "averaged": a.mean(axes)}.items():
+            yield s.size == b.size and same(s.reshape(b.shape), b), \
+                f"{shapes}not {how} over {_axes(axes)}"
     for axes in _subsets(b):
         s = b.sum(axes, keepdims=True)
-        if s.size == a.size:
-            yield same(a.reshape(s.shape), s), f"{shapes}summed over {_axes(axes)} too"
-            yield same(a.reshape(s.shape) + 0 * b, b), f"{shapes}not spread over {_axes(axes)}"
-    yield a.size > b.size, shapes + "an axis was not summed back"
-    yield a.size < b.size, shapes + "an axis was summed once too often, or not spread"
+        yield s.size == a.size and same(a.reshape(s.shape) + 0 * b, b), \
+            f"{shapes}not spread over {_axes(axes)}"
+        for how, s in {"summed": b.sum(axes, keepdims=True),
+                       "averaged": b.mean(axes, keepdims=True)}.items():
+            yield s.size == a.size and same(a.reshape(s.shape), s), \
+                f"{shapes}{how} over {_axes(axes)} too"
+    yield a.ndim > b.ndim, shapes + "an axis was not summed back"
+    yield a.ndim < b.ndim, shapes + "an axis was summed once too often, or not spread"
+    unlike = [i for i, (m, n) in enumerate(zip(a.shape, b.shape)) if m != n]
+    if a.ndim == b.ndim and len(unlike) == 1:
+        axis = unlike[0]
+        short, long = sorted((numpy.moveaxis(t, axis, 0) for t in (a, b)), key=len)
+        n, extra, m = len(short), len(long) - len(short), a.shape[axis]
+        for at in range(extra + 1) if n else ():
+            ends = [f"the {end} {k}" for end, k in (("first", at), ("last", extra - at)) if k]
+            yield same(short, long[at:at + n]), (
+                f"{shapes}{'missing' if m < b.shape[axis] else 'too many'}: "
+                f"{' and '.join(ends)} along axis {axis}; the rest is right")
+        yield m in sizes, f"{shapes}{m} is {sizes.get(m, [''])[0]}: another axis was to stay"
+        yield a.size != b.size, f"{shapes}another length along axis {axis}"
     yield True, shapes + "a reshape or a transpose is missing"
 
 
@@ -72,6 +95,7 @@ def _multiples(a, b, sizes):
     yield not b.any(), "should be zero: f does not depend on it"
     yield k, k and _times(k, sizes)
     yield same(a, abs(b)), "its absolute value: a sign is lost"
+    yield same(a, numpy.floor(b)) or same(a, numpy.trunc(b)), "rounded to whole numbers, as // does"
 
 
 def _places(a, b):
@@ -83,7 +107,7 @@ def _places(a, b):
         yield same(numpy.flip(a, axes), b), f"reversed along {_axes(axes)}: a flip is missing"
     for axis, n in enumerate(b.shape):
         a1, b1 = numpy.moveaxis(a, axis, 0), numpy.moveaxis(b, axis, 0)
-        for s in range(1, n - 1):
+        for s in range(1, (n + 1) // 2):
             yield same(a1[s:], b1[:-s]), f"shifted by {s} along axis {axis}"
             yield same(a1[:-s], b1[s:]), f"shifted by -{s} along axis {axis}"
         yield same(_sorted(a1), _sorted(b1)), f"in another order along axis {axis}"
@@ -98,30 +122,40 @@ def _sums(a, b):
         yield same(a, all_b / n), f"averaged over {along}, where each element has its own"
         yield same(all_a, b), f"not summed over {along}: each element needs the sum"
         yield same(all_a / n, b), f"not averaged over {along}: each element needs the mean"
+    for i, j in permutations([i for i, n in enumerate(b.shape) if n > 1], 2):
+        yield all(same(t.sum(axis), 0 * t.sum(axis) + 1) for t, axis in ((a, i), (b, j))), \
+            f"adds up to 1 along axis {i}, where along axis {j} was needed"
 
 
 def _formulas(a, b, named):
-    """A sum over other axes, or a product of matrices turned otherwise, than was needed."""
+    """A sum over other axes, of other factors, or a product of matrices turned otherwise, than was
+    needed."""
+    pairs = [(f"{p} {q}", s * t) for (p, s), (q, t) in combinations(named.items(), 2)
+             if s.shape == t.shape]
     made = [(f"{name} summed over {_axes(axes)}", t.sum(axes))
-            for name, t in named.items() for axes in _subsets(t)]
+            for name, t in [*named.items(), *pairs] for axes in _subsets(t)]
+    made += [(f"{name} at index 0 of axis {axis}", t.take(0, axis))
+             for name, t in named.items() for axis in range(t.ndim) if t.size]
     sides = [side for name, t in named.items() if t.ndim == 2
              for side in ((name, t), (name + ".T", t.T))]
     made += [(f"{p} @ {q}", s @ t) for (p, s), (q, t) in product(sides, sides)
              if s.shape[1] == len(t)]
-    wrong, right = ([words for words, t in made if same(given, t)] for given in (a, b))
-    if wrong and right:
+    wrong, right = ([words for words, t in made if t.size == given.size
+                     and same(given, t.reshape(given.shape))] for given in (a, b))
+    if wrong and right and wrong != right:
         yield True, f"{wrong[0]} where {right[0]} was needed"
 
 
 FORMS = {"{}": lambda t: t, "(1 - {})": lambda t: 1 - t, "(1 + {})": lambda t: 1 + t,
          "{}^2": lambda t: t * t, "sqrt({})": numpy.sqrt, "exp({})": numpy.exp,
+         "ln({})": numpy.log, "sqrt(1 - {}^2)": lambda t: numpy.sqrt(1 - t * t),
          "(1 - {}^2)": lambda t: 1 - t * t, "{0} (1 - {0})": lambda t: t * (1 - t),
          "(1 - {})^2": lambda t: (1 - t) ** 2}
 
 
 def _factors(a, b, sizes, like):
-    for name, t in like.items():
-        for form, function in FORMS.items():
+    for form, function in FORMS.items():
+        for name, t in like.items():
             for k, state in ((_ratio(a * function(t), b, sizes), "missing"),
                              (_ratio(a, b * function(t), sizes), "there once too often")):
                 rest = f", and the rest is {_times(k, sizes)}" if k and not _near(k, 1) else ""
@@ -140,7 +174,14 @@ def _parts(a, b, sizes, like):
         rest = next((words for holds, words in rows if holds), "off")
         for region, where in _regions(ok, wrong, like):
             yield (ok == region)[counts].all(), f"right only {where}; elsewhere {rest}"
-        yield True, f"right for {ok.sum()} of {counts.sum()} elements only; the others: {rest}"
+
+
+def _counted(a, b):
+    yield not numpy.isfinite(a).all(), "not finite in places"
+    tiny = ALIKE * abs(b).max()
+    counts = (abs(a - b) > tiny) | (abs(b) > tiny)
+    ok = counts & (abs(a - b) <= tiny)
+    yield ok.any(), f"right for {ok.sum()} of {counts.sum()} elements only"
 
 
 def _regions(ok, wrong, like):
@@ -157,30 +198,51 @@ def _regions(ok, wrong, like):
             yield at >= k, f"from index {k} of axis {axis} on"
 
 
+TERMS = {1: "missing", -1: "there once too often", 2: "taken off where it is to be added",
+         -2: "added where it is to be taken off"}
+
+
+def _terms(a, b, like):
+    for name, t in like.items():
+        for k, state in TERMS.items():
+            yield b.size > 2 and same(b - a, k * t), f"the term {name} is {state}"
+
+
 def _offsets(a, b, like):
     d = b - a
     for axes in reversed(list(_subsets(b))):
         if b.size - b.size // math.prod(b.shape[i] for i in axes) < 2:
             continue                                # anything would fit
+        k = (a * b).sum(axes, keepdims=True) / (b * b).sum(axes, keepdims=True)
+        yield same(k * b, a), f"off by a factor that is constant along {_axes(axes)}"
         for name, t in {"1": numpy.ones_like(b), **like}.items():
             k = (d * t).sum(axes, keepdims=True) / (t * t).sum(axes, keepdims=True)
             yield same(k * t, d), f"a term {name} * k is missing, k constant along {_axes(axes)}"
-        k = (a * b).sum(axes, keepdims=True) / (b * b).sum(axes, keepdims=True)
-        yield same(k * b, a), f"off by a factor that is constant along {_axes(axes)}"
     for name, t in like.items():
-        yield same(a, t), f"{name} itself: the other factors of the chain rule are missing"
-    yield not numpy.isfinite(a).all(), "not finite in places"
+        yield same(a, t), f"{name} itself: the rest of the formula is missing"
 
 
 def _replaced(a, b, like):
-    """One factor where another was needed: of the same array, or the same of another array."""
-    made = [(name, form, function(t)) for form, function in reversed(FORMS.items())
+    """One factor where another was needed, or a sum where a product was."""
+    made = [(form.format(name), function(t)) for form, function in reversed(FORMS.items())
             for name, t in like.items() if b.size > 2]
-    for (p, f, s), (q, h, t) in permutations(made, 2):
-        if (p == q or f == h) and not same(s, t):
-            yield same(a * t, b * s), f"the factor {f.format(p)} where {h.format(q)} was needed"
-    for name, form, t in made:
-        yield same(a * t * t, b), f"divided by {form.format(name)} instead of multiplied by it"
+    made = [(words, t) for words, t in made if t.all()]             # times 0 all is equal
+    for (p, s), (q, t) in permutations(made, 2):
+        yield not same(s, t) and same(a * t, b * s), f"the factor {p} where {q} was needed"
+    for words, t in made:
+        yield same(a * t * t, b), f"divided by {words} instead of multiplied by it"
+        yield same(a * t, t * t + b), f"{words} is added where it is to be a factor"
+        yield same(a, t * (b - t)), f"{words} is a factor where it is to be added"
+
+
+def _in_a_term(a, b, terms, sizes, like):
+    """A mistake in one of the terms whose sum is b."""
+    terms = {name: _host(t) + 0 * b for name, t in terms.items()}
+    if terms and same(sum(terms.values()), b):
+        for name, t in terms.items():
+            rows = chain(_factors(a - b + t, t, sizes, like), _replaced(a - b + t, t, like))
+            words = next((words for holds, words in rows if holds), None)
+            yield words, f"in the term '{name}': {words}"
 
 
 def regress(given, wanted, terms, **named):
@@ -202,9 +264,19 @@ def regress(given, wanted, terms, **named):
     unsure = spread[-1] < 1e-4 * spread[0] or not same(T @ weights, a.ravel())
     if unsure or max(weights) - min(weights) < ALIKE:
         return None
-    return ", and ".join(f"the term '{name}' " + (
-        "is missing" if abs(k) < ALIKE else f"has weight {k:.4g}, should be 1: {_times(k, sizes)}")
-        for name, k in zip(terms, weights) if not _near(k, 1))
+    told = {}
+    for name, k in zip(terms, weights):
+        if not _near(k, 1):
+            told.setdefault(f"{k:.4f}", (k, []))[1].append(f"'{name}'")
+    return ", and ".join(_weight(k, names, sizes) for k, names in told.values())
+
+
+def _weight(k, names, sizes):
+    words, several = " and ".join(names), len(names) > 1
+    if abs(k) < ALIKE:
+        return f"the terms {words} are missing" if several else f"the term {words} is missing"
+    return (f"the terms {words} have" if several else f"the term {words} has") + (
+        f" weight {k:.4g}, should be 1: {_times(k, sizes)}")
 
 
 def _times(k, sizes):
@@ -217,30 +289,42 @@ def _times(k, sizes):
 
 def _hints(k, sizes):
     """What may have made a gradient k times too large."""
-    n = max(abs(k), 1 / abs(k))
-    twice, meant = "the 2 of a square left out", "a mean where a sum was meant"
-    if abs(k) > 1:
-        twice, meant = "added twice", "a sum where a mean was meant"
-    hints = [twice] * _near(n, 2)
-    hints += [f"{m} is {sizes[m]}: {meant}" for m in sizes if _near(n, m)]
-    hints += [f"the square root of {m}, {sizes[m]}" for m in sizes if _near(n * n, m)]
-    unusual = [f"{p} is {sizes[p]}, {q} is {sizes[q]}: one in place of the other"
-               for p, q in permutations(sizes, 2) if _near(n, p / q)]
-    unusual += [f"{m} is {sizes[m]}: {m} - 1 in its place{' under a square root' * root}"
-                for m, root in product(sizes, (0, 1))
+    large, n = abs(k) > 1, max(abs(k), 1 / abs(k))
+    hints = [("added twice, or a half left out" if large else "the 2 of a square left out")
+             ] * _near(n, 2)
+    hints += [f"{m:.6g} is {what}: {meant[not large]}"
+              for m, (what, *meant) in sizes.items() if _near(n, m)]
+    whole = {m: what for m, (what, *_) in sizes.items() if isinstance(m, int)}
+    hints += [f"the square root of {m}, {whole[m]}" for m in whole if _near(n * n, m)]
+    unusual = [f"{p} is {whole[p]}, {q} is {whole[q]}: one in place of the other"
+               for p, q in permutations(whole, 2) if _near(n, p / q)]
+    unusual += [f"{m} is {whole[m]}: {m} - 1 in its place{' under a square root' * root}"
+                for m, root in product(whole, (0, 1))
                 if m > 2 and _near(n ** (1 + root), m / (m - 1), 1e-4)]     # an eps may be in it
+    unusual += [f"{n:.6g} is 2 times {what}: {meant[not large]}"
+                for m, (what, *meant) in sizes.items() if m not in whole and _near(n, 2 * m)]
     unusual += ["bits in place of nats"] * _near(n, 1 / math.log(2))
     return ", or ".join(hints or unusual[:2])
 
 
 def _sizes(b, named):
-    """{n: what it is}, for every size in sight."""
+    """{n: (what it is, what n times too large means, and n times too small)}, for every size and
+    every number in sight."""
     found = {}
     for of, t in [("", b), *((f" of {name}", t) for name, t in named.items())]:
         for axis, n in enumerate(t.shape):
             found.setdefault(n, f"the size of axis {axis}{of}")
         found.setdefault(t.size, f"the number of elements{of}")
-    return {n: what for n, what in found.items() if n > 1}
+    sizes = {n: (what, "a sum where a mean was meant", "a mean where a sum was meant")
+             for n, what in found.items() if n > 1}
+    often, left_out = "a factor once too often", "a factor left out"
+    for name, t in named.items():
+        if t.ndim == 0 and 0 < t != 1:
+            t = float(t)
+            sizes |= {t: (name, often, left_out)} if t > 1 else {
+                1 / t: (f"1 / {name}", left_out, often),
+                1 / (1 - t): (f"1 / (1 - {name})", left_out, often)}
+    return sizes
 
 
 def _ratio(a, b, sizes):

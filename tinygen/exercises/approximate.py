@@ -64,7 +64,9 @@ REPARAMETERISATION = Exercise(
                 eps=random(2, 3, seed=3)),
            Case("plain, larger", g=random(5, 4), mu=random(5, 4, seed=1),
                 logvar=random(5, 4, seed=2), eps=random(5, 4, seed=3))],
-    parts=lambda g, mu, logvar, eps: {"s": np.exp(0.5 * logvar)},
+    parts=lambda g, mu, logvar, eps: {"s": np.exp(0.5 * logvar),
+                                      "z": mu + np.exp(0.5 * logvar) * eps},
+    terms=lambda g, mu, logvar, eps: {"mu": mu, "s eps": np.exp(0.5 * logvar) * eps},
     variants={
         "the variance e^logvar is used where its root, the standard deviation, was needed": dict(
             sample=lambda mu, logvar, eps: mu + np.exp(logvar) * eps),
@@ -107,6 +109,9 @@ ELBO = Exercise(
         "the pixels are averaged: add their logarithms up": dict(
             elbo=lambda x, logits, mu, logvar: (
                 x * logits - softplus(logits)).mean(1) - _kl(mu, logvar)),
+        "the KL lacks its -1, one half for each latent": dict(
+            elbo=lambda x, logits, mu, logvar: ELBO.right.elbo(
+                x, logits, mu, logvar) - mu.shape[1] / 2),
         "a KL added up over the batch: each example has its own": dict(
             elbo=lambda x, logits, mu, logvar: (
                 x * logits - softplus(logits)).sum(1) - _kl(mu, logvar).sum()),
@@ -164,7 +169,7 @@ EM_STEP = Exercise(
                                      "means", "variances"),
     cases=[_em_case("one component", 4, 1, spares="a single component"),
            _em_case("equal weights", 7, 2, equal=True, spares="equal weights"),
-           _em_case("plain", 5, 2), _em_case("plain, larger", 9, 3)],
+           _em_case("plain", 5, 2), _em_case("plain, larger", 10, 3)],
     variants={
         "r is normalised over the points: for each point, its K responsibilities add up to 1":
             _em_variant(lambda *args: dict(r=_responsibilities(*args, axis=0))),
@@ -172,6 +177,8 @@ EM_STEP = Exercise(
             r=_responsibilities(x, np.ones_like(w), m, v))),
         "the density lacks its factor 1 / sqrt(variance)": _em_variant(lambda x, w, m, v: dict(
             r=_responsibilities(x, w * np.sqrt(v), m, v))),
+        "the density is divided by the variance where its root was needed": _em_variant(
+            lambda x, w, m, v: dict(r=_responsibilities(x, w / np.sqrt(v), m, v))),
         "each point is given wholly to one component: that is k-means": _em_variant(
             lambda *args: dict(r=1.0 * (_responsibilities(*args) == _responsibilities(*args).max(
                 1, keepdims=True)))),
@@ -221,6 +228,7 @@ K_SAMPLE_BOUND = Exercise(
            Case("plain", logw=random(6, 3)), Case("plain, larger", logw=random(7, 5)),
            Case("far below", logw=random(2, 3) - 1000,
                 fault="underflow: weights of e^-1000 are 0")],
+    parts=lambda logw: {"m": logw.max(1)},
     terms=lambda logw: {"logsumexp(logw)": np.logaddexp.reduce(logw, 1),
                         "-ln k": np.full(len(logw), -np.log(logw.shape[1]))},
     variants={

@@ -11,19 +11,22 @@ import inspect
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import combinations
+from functools import partial
+from itertools import combinations, product
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy
 
-from ..engine.diagnosis import CANNOT_TELL, diagnose
+from ..engine.diagnosis import CANNOT_TELL, diagnoses
 from .running import Endless, Fault, limited
 
 RTOL = 1e-6                 # of the largest element, in float64
 PLAIN, ALONE = "plain", "right only for {}; elsewhere {}"
-VAGUE = (CANNOT_TELL, "the factor", "a term", "off by a factor", "right only", "right for",
-         "the right numbers")           # diagnoses that a better one may replace
+UNSURE = (CANNOT_TELL, "the factor", "a term", "off by a factor")  # by chance, in a small case
+VAGUE = (*UNSURE, "right only", "right for", "the right numbers", "shape")
+                                        # diagnoses that a better one may replace
+SCALES = {1: "", -1: ", and negated", 2: ", and 2 times too large", 0.5: ", and 2 times too small"}
 FORMS = {"negated": numpy.negative, "positive": abs, "turned around": numpy.flip,
          "squared": numpy.square, "all ones: is it forgotten?": numpy.ones_like}
 
@@ -124,16 +127,35 @@ def _compare(exercise, answer):
     where = f"{first.where or 'the call'}; smallest case: {smallest.shapes()}"
     what = _altered(exercise, case, fault, runs)
     if not what:
-        others = [f.what for _, f in plain if f.name == fault.name]
-        what = _borne_out(fault.what, others)
+        alike = [f for _, f in plain if f.name == fault.name]
+        others = [f.what for f in alike]
+        what = _borne_out(_common(fault, [f for f in alike if f.told]), others)
         note = "; another number in other cases" * any(_by_number(what, w) for w in others)
         if note or _borne_out(first.what, others) != what != CANNOT_TELL:
             what += f" (in the case {case.shapes()}{note})"
     if case.fault and not plain:
-        raise Fault(f"{case.fault} ({what})", where)
+        raise Fault(case.fault if what.startswith(UNSURE) else f"{case.fault} ({what})", where)
+    if what.startswith(VAGUE) and not isinstance(fault, Endless):
+        _repeat(exercise, answer)
     # an answer that is wrong everywhere but in special cases gives itself away by those
     spared = [c.spares for c, _, f in runs if c.spares and not f]
-    raise Fault(ALONE.format(spared[0], what) if spared and plain else what, where)
+    twice = what.startswith("right only")
+    raise Fault(ALONE.format(spared[0], what) if spared and plain and not twice else what, where)
+
+
+def _common(fault, others):
+    """The first diagnosis that holds, but for its numbers, in the other cases as well. One that
+    chance may have made is no diagnosis without."""
+    def kind(what):
+        return re.sub(r"[-\d.]+| \([^()]*\?\)|, and the rest.*|large|small|: the (fir|la)st.*;", "",
+                      what)
+    alike = all(kind(f.what) == kind(fault.what) for f in others)
+    if alike or not fault.told or fault.what.startswith("the term"):
+        return fault.what
+    told = [set(map(kind, f.told())) for f in others]
+    common = (what for what in fault.told() if all(kind(what) in t for t in told))
+    what = next(common, CANNOT_TELL)
+    return what if what != CANNOT_TELL or fault.what.startswith(UNSURE) else fault.what
 
 
 def _borne_out(what, others):
@@ -194,14 +216,24 @@ def _judge(exercise, case, name, answers, results):
     if _close(given, wanted, case.args):
         return
     for other in results:
-        if all(_close(numpy.asarray(answers.get(p)), numpy.asarray(results[q]), case.args)
-               for p, q in ((name, other), (other, name))):
+        taken = [_close(numpy.asarray(answers.get(p)), numpy.asarray(results[q]), case.args)
+                 for p, q in ((name, other), (other, name))]
+        if all(taken):
             raise Fault(f"{name} and {other} are exchanged", _worst(name, given, wanted))
+    if given.dtype.kind in "iub" and (wanted % 1).any():
+        raise Fault("whole numbers: an array inside was made for them, as by dtype=int",
+                    _worst(name, given, wanted))
     alike = given.shape == wanted.shape
     terms = exercise.terms(**case.args) if exercise.terms and alike else None
     parts = exercise.parts(**case.args) if exercise.parts else {}
-    what = diagnose(given, wanted, terms, **_floats({**parts, **case.args}))
-    raise Fault(what, _worst(name, given, wanted), name)
+    numbers = {k: v for k, v in case.args.items() if isinstance(v, float)}
+    arrays = _floats({**case.args, **parts})
+    told = partial(diagnoses, given, wanted, terms, **arrays, **numbers)
+    what = next(told())
+    for other in results if what == CANNOT_TELL else ():
+        if _close(given, numpy.asarray(results[other]), case.args):
+            what = f"what should be {other} stands in the place of {name}"
+    raise Fault(what, _worst(name, given, wanted), name, told if wanted.size > 2 else None)
 
 
 def _floats(named):
@@ -214,45 +246,61 @@ def _altered(exercise, case, fault, runs):
     None. It must hold in every ordinary case, and other arguments in more than one: in one case
     much is equal by chance."""
     vague = fault.what.startswith(VAGUE)
-    ordinary = [(c, given[fault.name]) for c, given, _ in runs
-                if fault.name in (given or {}) and (c is case or not c.fault)]
-    for words in _ways(exercise, case, vague) if fault.name else ():
-        told = [_agrees(exercise, c, fault.name, given, _ways(exercise, c, vague).get(words))
-                for c, given in ordinary]
-        if False not in told and told.count(True) > (words not in exercise.variants):
-            return words
+    ordinary = [(c, given[fault.name], _ways(exercise, c, vague)) for c, given, _ in runs
+                if fault.name in (given or {}) and (c is case or not c.fault)] if fault.name else ()
+    results = {words: [(c, given, _result(ways.get(words), fault.name))
+                       for c, given, ways in ordinary] for words in _ways(exercise, case, vague)}
+    for (k, also), words in product(SCALES.items() if vague else [(1, "")], results):
+        told = [_close(numpy.asarray(given), k * result, c.args)
+                for c, given, result in results[words] if result is not None]
+        if all(told) and len(told) > (words not in exercise.variants):
+            return words + also
 
 
 def _ways(exercise, case, vague):
-    """{words: (functions, arguments, axes of the result) that are otherwise}"""
-    ways = {words: (functions, {}, None) for words, functions in exercise.variants.items()}
+    """{words: what the right functions, or arguments, give when changed in this way}"""
+    def changed(functions={}, **args):
+        answer = SimpleNamespace(**{**vars(exercise.right), **functions})
+        return _results(exercise.run(answer, **_copied({**case.args, **args})))
+
+    def turned(**args):
+        return {k: v.T for k, v in changed(**args).items() if v.ndim <= 2}
+
+    def weighed(k, term):
+        return {name: result - (1 - k) * term for name, result in changed().items()
+                if _close(numpy.asarray(result), total, case.args)}
+    ways = {words: partial(changed, functions) for words, functions in exercise.variants.items()}
     if not vague:
         return ways
     arrays = {k: v for k, v in case.args.items() if isinstance(v, numpy.ndarray)}
     if all(v.ndim == 2 for v in arrays.values()):
-        ways["right along the other axis"] = {}, {k: v.T for k, v in arrays.items()}, (1, 0)
+        ways["right along the other axis"] = partial(turned, **{k: v.T for k, v in arrays.items()})
     for p, q in combinations(arrays, 2):
         if arrays[p].shape == arrays[q].shape:
-            ways[f"right if {p} and {q} were exchanged"] = {}, {p: arrays[q], q: arrays[p]}, None
+            ways[f"right if {p} and {q} were exchanged"] = partial(
+                changed, **{p: arrays[q], q: arrays[p]})
     for k, v in _floats(arrays).items():
         for form, f in FORMS.items():
-            ways[f"right if {k} were {form}"] = {}, {k: f(v)}, None
+            ways[f"right if {k} were {form}"] = partial(changed, **{k: f(v)})
     for k, v in case.args.items():
         if isinstance(v, float):
-            ways[f"right if {k} were 1: is it forgotten?"] = {}, {k: 1.0}, None
+            ways[f"right if {k} were 1: is it forgotten?"] = partial(changed, **{k: 1.0})
+    parts = exercise.parts(**case.args) if exercise.parts else {}
+    for (p, s), (q, t) in product(_floats(arrays).items(), _floats({**parts, **arrays}).items()):
+        if p != q and s.shape == t.shape:
+            ways[f"{q} stands where {p} was needed"] = partial(changed, **{p: t})
+    terms = exercise.terms(**case.args) if exercise.terms else {}
+    total = numpy.asarray(sum(terms.values()))
+    for name, term in terms.items():
+        ways |= {f"the term '{name}' is missing": partial(weighed, 0, term),
+                 f"the term '{name}' is negated": partial(weighed, -1, term)}
     return ways
 
 
-def _agrees(exercise, case, name, given, way):
-    """Whether the right functions, or arguments, changed in this way give `given`; None where they
-    cannot be changed so."""
-    with suppress(Exception), numpy.errstate(all="ignore"):     # not every argument will do
-        functions, args, axes = way
-        answer = SimpleNamespace(**{**vars(exercise.right), **functions})
-        results = _results(exercise.run(answer, **_copied({**case.args, **args})))
-        result = numpy.asarray(results[name])
-        result = result.transpose(axes) if axes and result.ndim == 2 else result
-        return _close(numpy.asarray(given), result, case.args)
+def _result(way, name):
+    """What a way gives under this name, or None: not every argument will do."""
+    with suppress(Exception), numpy.errstate(all="ignore"):
+        return numpy.asarray(way()[name])
 
 
 def _worst(name, given, wanted):
@@ -267,12 +315,22 @@ def _worst(name, given, wanted):
 
 def _use(exercise, answer):
     """What numbers do not show: it must do the same when called again, and keep float32."""
+    _repeat(exercise, answer)
+    _keep_float32(exercise, answer)
+
+
+def _repeat(exercise, answer):
     case = next(c for c in reversed(exercise.cases) if c.name.startswith(PLAIN))
     first, second = (_results(limited(exercise.run, answer, **_copied(case.args))) for _ in "12")
     for name, a in first.items():
         if not _close(numpy.asarray(second[name]), numpy.asarray(a), case.args):
-            raise Fault("works once but not twice: something is kept from one call to the next",
+            raise Fault("called again it gives other numbers: something is drawn at random, or "
+                        "kept from one call to the next",
                         f"{name}, called twice with the same {', '.join(case.args)}")
+
+
+def _keep_float32(exercise, answer):
+    case = next(c for c in reversed(exercise.cases) if c.name.startswith(PLAIN))
     if exercise.keeps_float32:
         args = {k: v.astype("float32") if getattr(v, "dtype", None) == "float64" else v
                 for k, v in _copied(case.args).items()}
@@ -327,7 +385,9 @@ def _equal(a, b):
 
 
 def _told(v):
-    return str(v.shape) if isinstance(v, numpy.ndarray) and v.ndim else f"= {v!r}"
+    if isinstance(v, numpy.ndarray) and v.ndim:
+        return str(v.shape)
+    return f"= {v!r}" if len(repr(v)) < 80 else f"= {repr(v)[:40]} ..."
 
 
 def source(exercise):

@@ -78,14 +78,16 @@ SIGMOID = Exercise(
     cases=[_gates_case("positive", abs(random(3)), spares="positive input"),
            _gates_case("negative", -abs(random(3)), spares="negative input"),
            _gates_case("plain", random(4)), _gates_case("plain, two axes", random(3, 5)),
-           _gates_case("large", np.array([800.0, 30.0, 750.0]), fault="overflow at large inputs"),
+           _gates_case("large", np.array([800.0, 30.0, 750.0]), fault="wrong at large inputs"),
            _gates_case("very negative", np.array([-800.0, -30.0, -750.0]),
-                       fault="overflow at large negative inputs")],
-    parts=lambda x, g: {"y": _sigmoid(x)},
+                       fault="wrong at large negative inputs")],
+    parts=lambda x, g: {"y": _sigmoid(x), "max(x, 0)": np.maximum(x, 0)},
     variants={
         "(1 + tanh x) / 2 is sigmoid(2 x): halve x": dict(sigmoid=lambda x: _sigmoid(2 * x)),
         "max(x, 0) has a corner, softplus is smooth: ln(1 + e^-|x|) is missing": dict(
             softplus=lambda x: np.maximum(x, 0)),
+        "y is sigmoid(x) already: sigmoid is taken of it once more": dict(
+            sigmoid_backward=lambda g, y: g * _sigmoid(y) * _sigmoid(-y)),
         "that is the derivative of sigmoid: softplus's own is sigmoid(x)": dict(
             softplus_backward=lambda g, x: g * _sigmoid(x) * _sigmoid(-x))},
     hint="e^x overflows where x is large, e^-x where it is very negative: find a form for each.",
@@ -174,6 +176,7 @@ MATMUL = Exercise(
     "ex06_matmul", "the derivative rules of a matrix product",
     right=SimpleNamespace(matmul_backward=lambda g, x, y: (g @ y.T, x.T @ g)),
     run=lambda answer, **args: named(answer.matmul_backward(*args.values()), "dx", "dy"),
+    parts=lambda g, x, y: {"z": x @ y},
     cases=[_matmul_case("numbers", 1, 1, 1, spares="1 x 1 matrices"),
            _matmul_case("square", 3, 3, 3, spares="square input"),
            _matmul_case("plain", 2, 3, 4), _matmul_case("plain, larger", 5, 2, 3)],
@@ -205,14 +208,14 @@ SOFTMAX = Exercise(
            _softmax_case("plain, larger", random(5, 4)),
            _softmax_case("three axes", random(2, 3, 4), fault="wrong where there are more than two "
                                                               "axes"),
-           _softmax_case("large", random(2, 3) * 1000, fault="overflow at large inputs")],
+           _softmax_case("large", random(2, 3) * 1000, fault="wrong at large inputs")],
     hint="Write dy_j / dx_i for i = j and for i != j, then sum over j what g_j each brings.",
     stronger="dy_j / dx_i = y_j (1[i = j] - y_i). Multiply by g_j and sum over j: dx_i is y_i "
              "times the difference of g_i and the row's sum of g_j y_j.",
     own={"softmax": ("e^x, divided by the sum of its row, that is, of its last axis.",
                      "e = exp(x - the row's largest x), which changes no quotient and overflows "
                      "nowhere; y = e / e.sum(-1, keepdims=True).")},
-    hints={"overflow|not finite": "e^1000 is infinite. Subtract something from x that changes no "
+    hints={"large|not finite": "e^1000 is infinite. Subtract something from x that changes no "
                                   "quotient."},
     variants={
         "the diagonal of the Jacobian only: dy_i/dx_i = y_i (1 - y_i), but every y_j hears x_i":
@@ -223,6 +226,10 @@ SOFTMAX = Exercise(
             softmax_backward=lambda g, y: y * g - (g * y).sum(-1, keepdims=True)),
         "divided by the batch: no mean was taken": dict(
             softmax_backward=lambda g, y: SOFTMAX.right.softmax_backward(g, y) / len(y)),
+        "that is the derivative of ln softmax": dict(
+            softmax_backward=lambda g, y: g - y * g.sum(-1, keepdims=True)),
+        "divided by the row's largest x: it is to be taken off": dict(
+            softmax=lambda x: _softmax(x / x.max(-1, keepdims=True))),
         "e^x itself: each row is still to be divided by its sum": dict(softmax=np.exp)},
     parts=lambda x, g: {"y": _softmax(x)},
     terms=lambda x, g: {"y g": _softmax(x) * g,
@@ -257,7 +264,7 @@ CROSS_ENTROPY = Exercise(
                                 "dlogits": answer.cross_entropy_backward(*args.values())},
     cases=[_entropy_case("a batch of 1", random(1, 3), spares="a batch of 1"),
            _entropy_case("plain", random(2, 3)), _entropy_case("plain, larger", random(5, 4)),
-           _entropy_case("large", random(2, 3) * 1000, fault="overflow at large inputs")],
+           _entropy_case("large", random(2, 3) * 1000, fault="wrong at large inputs")],
     terms=lambda logits, labels: {
         "softmax / B": np.exp(_log_softmax(logits)) / len(labels),
         "-onehot(label) / B": -_onehot(labels, logits) / len(labels)},
@@ -290,6 +297,13 @@ CROSS_ENTROPY = Exercise(
         "the logits are taken for probabilities: softmax is missing": dict(
             cross_entropy=lambda logits, labels: -np.log(logits[
                 np.arange(len(labels)), labels]).mean()),
+        "m, the row's largest logit, was taken out and not put back": dict(
+            cross_entropy=lambda logits, labels: CROSS_ENTROPY.right.cross_entropy(
+                logits, labels) - logits.max(1).mean()),
+        "each row is asked for the labels of all rows, as by [:, labels]": dict(
+            cross_entropy=lambda logits, labels: -_log_softmax(logits)[:, labels].mean(),
+            cross_entropy_backward=lambda logits, labels: (np.exp(_log_softmax(logits)) - _onehot(
+                labels, logits).max(0)) / len(labels)),
         "the logit of the label alone: the row's logsumexp is missing": dict(
             cross_entropy=lambda logits, labels: -logits[np.arange(len(labels)), labels].mean()),
         "the mean over all B K places: only the label's place in each of B rows counts": dict(
@@ -326,10 +340,11 @@ LOGSUMEXP = Exercise(
            _logsumexp_case("plain", random(2, 3)),
            _logsumexp_case("square", random(3, 3), spares="square input"),
            _logsumexp_case("plain, larger", random(5, 4)),
-           _logsumexp_case("large", random(2, 3) * 1000, fault="overflow at large inputs"),
+           _logsumexp_case("large", random(2, 3) * 1000, fault="wrong at large inputs"),
            _logsumexp_case("very negative", random(2, 3) - 1000,
                            fault="underflow at large negative inputs, where every e^x is 0")],
-    parts=lambda x, g: {"softmax": _softmax(x), "g spread": g[..., None] + 0 * x},
+    parts=lambda x, g: {"softmax": _softmax(x), "g spread": g[..., None] + 0 * x, "m": x.max(-1),
+                        "e^(x - m)": np.exp(x - x.max(-1, keepdims=True))},
     variants={
         "m, the row's largest x, was taken out and not put back": dict(
             logsumexp=lambda x: _logsumexp(x) - x.max(-1)),

@@ -32,7 +32,9 @@ def _run_order(answer, y, inputs):
     if set(order) - set(needed):
         raise Wrong(f"node {min(set(order) - set(needed))} is no part of how {y} was made")
     if set(needed) - set(order):
-        raise Wrong(f"node {min(set(needed) - set(order))} is missing, though {y} was made from it")
+        gone = min(set(needed) - set(order))
+        raise Wrong(f"node {gone} is missing, " + (
+            "where the gradient starts" if gone == y else f"though {y} was made from it"))
     place = {node: i for i, node in enumerate(order)}
     for node in order:
         for a in inputs[node]:
@@ -90,6 +92,7 @@ def _graph(name):
         return -g
     rules = {
         "plain": {"y": [("a", thrice), ("b", minus)], "a": [], "b": []},
+        "a chain": {"y": [("a", minus)], "a": [("x", thrice)], "x": []},
         "used twice": {"y": [("a", thrice), ("a", minus)], "a": []},
         "a diamond": {"y": [("a", thrice), ("b", minus)], "a": [("x", thrice)],
                       "b": [("x", minus)], "x": []},
@@ -103,6 +106,9 @@ ACCUMULATION = Exercise(
     "ex19_accumulation", "gradients that meet in a node add up",
     right=SimpleNamespace(accumulate=_accumulate), run=_run_accumulation,
     cases=[Case("plain", g=random(3), graph="plain"),
+           Case("a chain", g=random(3), graph="a chain",
+                fault="wrong where a gradient goes on to a second node: each rule is given the "
+                      "gradient of its own node"),
            Case("used twice", g=random(3), graph="used twice",
                 fault="wrong where a node is used more than once"),
            Case("a diamond", g=random(3), graph="a diamond",
@@ -123,6 +129,7 @@ def _run_no_grad(answer, before):
     with answer.no_grad(mode):
         if mode.recording is not False:
             raise Wrong("inside the block mode.recording should be False")
+        later = answer.no_grad(mode)
         with answer.no_grad(mode):
             pass
         if mode.recording is not False:
@@ -130,9 +137,13 @@ def _run_no_grad(answer, before):
                         "was before, which need not be True")
     if mode.recording is not before:
         raise Wrong(f"after the block mode.recording should be what it was before, {before}")
-    again = answer.no_grad(mode)
+    with later:
+        pass
+    if mode.recording is not before:
+        raise Wrong("what was before is remembered when the block is made: __enter__ is the time, "
+                    "as a block may be entered later")
     try:
-        with again:
+        with answer.no_grad(mode):
             raise KeyError("a learner's mistake")
     except KeyError:
         pass

@@ -11,13 +11,13 @@ EPS = 1e-5
 
 # --- 10 and 11: normalisation ---------------------------------------------------------------------
 
-def _standardized(x, axis):
-    s = 1 / np.sqrt(x.var(axis, keepdims=True) + EPS)
+def _standardized(x, axis, power=0.5):
+    s = 1 / (x.var(axis, keepdims=True) + EPS) ** power
     return (x - x.mean(axis, keepdims=True)) * s, s
 
 
-def _norm_backward(g, x, W, axis):
-    n, s = _standardized(x, axis)
+def _norm_backward(g, x, W, axis, power=0.5):
+    n, s = _standardized(x, axis, power)
     h = g * W
     dx = s * (h - h.mean(axis, keepdims=True) - n * (h * n).mean(axis, keepdims=True))
     return dx, (g * n).sum(0), g.sum(0)
@@ -43,9 +43,12 @@ def _norm(name, title, axis, over, each):
                _norm_case("plain, larger", 5, 7)],
         terms=lambda g, x, W: _norm_terms(g, x, W, axis),
         parts=lambda g, x, W: {"n": _standardized(x, axis)[0],
+                               "(x - mu)": x - x.mean(axis, keepdims=True),
                                "s": _standardized(x, axis)[1] + 0 * x},
         variants={"the means are taken over the other axis": dict(
             backward=lambda g, x, W: _norm_backward(g, x, W, 1 - axis)),
+            "s is 1 / (var + eps): the square root is missing": dict(
+                backward=lambda g, x, W: _norm_backward(g, x, W, axis, 1)),
             "dW lacks the factor n: W multiplies n": dict(backward=lambda g, x, W: (
                 _norm_backward(g, x, W, axis)[0], g.sum(0), g.sum(0))),
             "W is left out: the gradient of n is g W": dict(
@@ -97,7 +100,9 @@ CONVOLUTION = Exercise(
         convolve=lambda x, w: _windows(x, len(w))[:, :-1] @ w[:-1],
         convolve_backward=lambda g, x, w: (
             np.append(_spread_back(g, w[:-1]), 0) if len(w) > 1 else 0 * x,
-            np.append(_windows(x, len(g))[:-1] @ g, 0)))},
+            np.append(_windows(x, len(g))[:-1] @ g, 0))),
+        "the last one counts where several meet: all add up": dict(
+            convolve_backward=lambda g, x, w: (_transpose(g, w, 1, 0), g[-1] * x[-len(w):]))},
     own={"convolve": ("Slide w along x: each y_t is the product of w with the k numbers of x from "
                       "t on. How many places are there?",
                       "There are L - k + 1: y_t = x[t:t + k] @ w, with w as it is, not turned "
@@ -108,10 +113,11 @@ CONVOLUTION = Exercise(
     solution=(convolution.conv2d,))
 
 
-def _transpose(x, w, stride):
+def _transpose(x, w, stride, before=1):
     y = np.zeros((len(x) - 1) * stride + len(w), np.result_type(x, w))
     for t, v in enumerate(x):
-        y[t * stride:t * stride + len(w)] += v * w
+        place = slice(t * stride, t * stride + len(w))
+        y[place] = before * y[place] + v * w
     return y
 
 
@@ -128,6 +134,12 @@ CONV_TRANSPOSE = Exercise(
            _transpose_case("stride 1", 4, 3, 1, fault="wrong at stride 1"),
            _transpose_case("gaps", 3, 2, 4, fault="wrong where the stride is larger than the "
                                                   "kernel, so that gaps stay 0")],
+    variants={
+        "the last one counts where several meet: all add up": dict(
+            conv_transpose=lambda x, w, stride: _transpose(x, w, stride, 0)),
+        "the stride is left out: x_t is laid from t stride on": dict(
+            conv_transpose=lambda x, w, stride: np.append(
+                np.convolve(x, w), np.zeros((len(x) - 1) * (stride - 1))))},
     hint="The convolution takes y to x: x_t = sum_i w_i y_(t stride + i). Turn every arrow around.",
     stronger="Start from zeros of length (T - 1) stride + k and add x_t w to the k places from "
              "t stride on, for every t.",
@@ -139,6 +151,12 @@ CONV_TRANSPOSE = Exercise(
 def _gather(g, ids, V):
     dW = np.zeros((V, g.shape[-1]), g.dtype)
     np.add.at(dW, ids, g)
+    return dW
+
+
+def _gather_last(g, ids, V):
+    dW = np.zeros((V, g.shape[-1]), g.dtype)
+    dW[ids] = g
     return dW
 
 
@@ -154,6 +172,11 @@ GATHER = Exercise(
            _gather_case("plain", [1, 3, 1, 0], 5),
            _gather_case("plain, longer", [6, 2, 2, 2, 5], 7),
            _gather_case("none", [], 4, fault="wrong where nothing was looked up")],
+    variants={"the last one counts where several meet: all add up": dict(
+        gather_backward=_gather_last),
+        "the mean over all uses of a row: they add up": dict(
+            gather_backward=lambda g, ids, V: _gather(g, ids, V) / np.maximum(
+                np.bincount(ids, minlength=V), 1)[:, None])},
     hint="A row that was looked up twice was used twice. What do gradients of two uses do?",
     stronger="They add up, and `dW[ids] += g` adds only the last of several. See np.add.at.",
     solution=(fused.embedding, shaping.getitem))
@@ -203,10 +226,10 @@ def _weights(q, k):
     return _softmax(q @ k.T / q.shape[-1] ** 0.5)
 
 
-def _attend_backward(g, q, k, v, centred=1, scaled=1):
+def _attend_backward(g, q, k, v, centred=1, scaled=1, axis=-1):
     p, scale = _weights(q, k), q.shape[-1] ** (-0.5 * scaled)
     dp = g @ v.T
-    ds = p * (dp - centred * (dp * p).sum(-1, keepdims=True))
+    ds = p * (dp - centred * (dp * p).sum(axis, keepdims=True))
     return ds @ k * scale, ds.T @ q * scale, p.T @ g
 
 
@@ -234,6 +257,8 @@ ATTENTION = Exercise(
         "softmax is taken along the other axis: each query's weights add up to 1": _attend_with(
             lambda s: _softmax(s, 0)),
         "the scores are not divided by sqrt(d)": _attend_with(scale=lambda q, k: 1),
+        "the scores are multiplied by sqrt(d): divide by it": _attend_with(
+            scale=lambda q, k: q.shape[-1] ** 0.5),
         "the scores are divided by d where its root was needed": _attend_with(
             scale=lambda q, k: 1 / q.shape[-1]),
         "the scores are divided by the root of the number of keys, not of d": _attend_with(
@@ -247,6 +272,11 @@ ATTENTION = Exercise(
             attention_backward=lambda g, q, k, v: (
                 g @ v.T @ k / q.shape[1] ** 0.5, v @ g.T @ q / q.shape[1] ** 0.5,
                 _weights(q, k).T @ g)),
+        "the scores themselves weigh in dv: the weights p were needed": dict(
+            attention_backward=lambda g, q, k, v: (
+                *_attend_backward(g, q, k, v)[:2], k @ q.T @ g / q.shape[-1] ** 0.5)),
+        "softmax's derivative adds dp p up over a column: over its row was needed": dict(
+            attention_backward=lambda g, q, k, v: _attend_backward(g, q, k, v, axis=0)),
         "dp is made with k: it is g v^T": dict(
             attention_backward=lambda g, q, k, v: (*_attend_backward(g, q, k, k)[:2],
                                                    _weights(q, k).T @ g)),

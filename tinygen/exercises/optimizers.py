@@ -45,6 +45,8 @@ MOMENTUM = Exercise(
         "lr is inside v: it belongs to the move of p": dict(
             step=lambda p, g, v, lr, momentum: (
                 p - momentum * v - lr * g, momentum * v + lr * g)),
+        "p moves with g alone: it moves with v": dict(
+            step=lambda p, g, v, lr, momentum: (p - lr * g, momentum * v + g)),
         "p climbs: the sign of the move is wrong": dict(
             step=lambda p, g, v, lr, momentum: (
                 p + lr * (momentum * v + g), momentum * v + g)),
@@ -118,6 +120,16 @@ ADAM = Exercise(
             p, g, m, v, t, lr, b2, b1, eps)),
         "b1 and 1 - b1 are exchanged": dict(step=lambda p, g, m, v, t, lr, b1, b2, eps: _adam(
             p, g, m, v, t, lr, 1 - b1, b2, eps)),
+        "p moves with the old m: make the new one first": dict(
+            step=lambda p, g, m, v, t, lr, b1, b2, eps: (p - lr * m / (1 - b1 ** t) / (np.sqrt(
+                _adam(p, g, m, v, t, lr, b1, b2, eps)[2] / (1 - b2 ** t)) + eps),
+                *_adam(p, g, m, v, t, lr, b1, b2, eps)[1:])),
+        "b1 times t where b1 to the power t was needed": _adam_variant(
+            lambda m, v, t, lr, b1, b2, eps: lr * m / (1 - b1 * t) / (
+                np.sqrt(abs(v / (1 - b2 * t))) + eps)),
+        "v is corrected after the square root: before it was needed": _adam_variant(
+            lambda m, v, t, lr, b1, b2, eps: lr * m / (1 - b1 ** t) / (
+                np.sqrt(v) / (1 - b2 ** t) + eps)),
         "the corrections lack the power t": _adam_variant(
             lambda m, v, t, lr, b1, b2, eps: lr * m / (1 - b1) / (np.sqrt(v / (1 - b2)) + eps)),
         "the corrections of m and v are exchanged": _adam_variant(
@@ -156,6 +168,9 @@ def _length(g):
 
 def _run_clip(answer, a, b, max_norm):
     clipped, norm = answer.clip([a.copy(), b.copy()], max_norm)
+    if not isinstance(clipped, (list, tuple)):
+        raise Wrong(f"its first result is a {type(clipped).__name__}: the list of clipped arrays "
+                    "was needed, and then the norm")
     first, second = clipped
     return {"the first gradient": first, "the second gradient": second, "the norm": np.array(norm)}
 
@@ -192,6 +207,10 @@ CLIPPING = Exercise(
         "multiplied by norm / max_norm: it is max_norm / norm": dict(
             clip=lambda grads, max_norm: ([g * (_clip(grads, 1)[1] / max_norm) for g in grads],
                                           _clip(grads, 1)[1])),
+        "the length of the last array alone: one length of all together decides": _clip_by(
+            lambda grads: _length(grads[-1])),
+        "not clipped, though the norm is above max_norm": dict(
+            clip=lambda grads, max_norm: (grads, _clip(grads, 1)[1])),
         "the largest number is taken for the length": _clip_by(
             lambda grads: max(abs(g).max() for g in grads)),
         "max_norm is returned where the norm before clipping was needed": dict(

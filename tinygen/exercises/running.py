@@ -18,10 +18,10 @@ class Wrong(Exception):
 
 class Fault(Exception):
     """An answer is wrong in this way, in this place. name: the result that is wrong, if it is one
-    that could be compared"""
+    that could be compared; told(): every diagnosis of it, if it is large enough to prove one"""
 
-    def __init__(self, what, where="", name=None):
-        self.what, self.where, self.name = what, where, name
+    def __init__(self, what, where="", name=None, told=None):
+        self.what, self.where, self.name, self.told = what, where, name, told
 
 
 class Endless(Fault):

@@ -101,17 +101,21 @@ def _run_coupling(answer, x, z):
     given = named(answer.forward(x, _net), "z", "logdet")
     results = {"logdet": given.get("logdet"), "x": answer.inverse(z, _net), "z": given["z"]}
     for name in "zx":
-        if np.shape(results[name]) == x.shape:
-            a, b = np.split(np.asarray(results.pop(name)), 2, axis=1)
-            results |= {f"{name}_a": a, f"{name}_b": b}
+        if results[name] is not None and np.shape(results[name]) != x.shape:
+            raise Wrong(f"{name} has the shape {np.shape(results[name])} where {x.shape} was "
+                        "needed: both halves side by side")
+        halves = (None, None) if results[name] is None else np.split(
+            np.asarray(results[name]), 2, axis=1)
+        results |= dict(zip((f"{name}_a", f"{name}_b"), halves))
+        del results[name]
     return results
 
 
-def _forward_variant(f):
-    """forward, with another z_b = f(x_b, s, t)"""
+def _forward_variant(f, log=lambda s, t: s):
+    """forward, with another z_b = f(x_b, s, t), and another logarithm of dz_b/dx_b"""
     def forward(x, net):
         a, b = np.split(x, 2, axis=1)
-        return np.concatenate([a, f(b, *net(a))], 1), net(a)[0].sum(1)
+        return np.concatenate([a, f(b, *net(a))], 1), log(*net(a)).sum(1)
     return dict(forward=forward)
 
 
@@ -145,7 +149,11 @@ COUPLING = Exercise(
            Case("plain, larger", x=random(5, 6), z=random(5, 6, seed=1))],
     variants={
         "the shift t is missing": _forward_variant(lambda b, s, t: b * np.exp(s)),
-        "s is used as the factor where e^s was needed": _forward_variant(lambda b, s, t: b * s + t),
+        "s is used as the factor where e^s was needed": _forward_variant(
+            lambda b, s, t: b * s + t, lambda s, t: np.log(abs(s))),
+        "net gives s first and then t: they are exchanged": {
+            **_forward_variant(lambda b, s, t: b * np.exp(t) + s, lambda s, t: t),
+            **_inverse_variant(lambda b, s, t: (b - s) * np.exp(-t))},
         "shifted before it is scaled: the other order was asked for": _forward_variant(
             lambda b, s, t: (b + t) * np.exp(s)),
         "net is asked for x_b: it is x_a that passes unchanged, and gives s and t":
