@@ -8,6 +8,7 @@ import time
 import numpy as np
 
 from ..commands import one_sentence
+from ..datasets.batches import Endless
 from ..engine import backend
 from ..engine.backend import to_numpy
 from ..evaluation import mean_and_error
@@ -28,6 +29,17 @@ def above_floor(world, log_p, x, batch_size=500):
 def impossible(distance, error):
     """Whether a distance that cannot be below 0 is so by more than three standard errors."""
     return distance < -3 * error
+
+
+def nll(log_prob, x, batch_size=500):
+    """-mean log_prob, a density or a bound of one, over examples x: nats per example"""
+    return -mean_and_error(log_prob, x, batch_size)[0]
+
+
+def drawn(sample, batch_size, rng):
+    """Endless batches sample(batch_size, rng), each drawn afresh"""
+    room = np.zeros(64 * batch_size)                # for as many processes, each with its part
+    return Endless(room, batch_size, rng, transform=lambda x, rng: sample(len(x), rng))
 
 
 class Experiment:

@@ -1,18 +1,13 @@
-"""Causal networks over characters: the Transformer on plays and Words, WaveNet on names."""
+"""The Transformer on the characters of plays."""
 import numpy as np
 
 from ..datasets.batches import Endless
-from ..datasets.known import Words
-from ..datasets.text import Vocabulary, padded, read_names, read_text, split_names
-from ..engine.backend import to_numpy
+from ..datasets.text import Vocabulary, read_text
 from ..engine.tensor import no_grad
-from ..models.tractable.causal import WaveNet
 from ..models.tractable.transformer import Transformer
 from ..optim import Adam, cosine
 from .protocol import experiment
 
-
-# --- plays ----------------------------------------------------------------------------------------
 
 class MatrixDecay(Adam):
     """Adam, and decoupled weight decay of parameters with two axes or more, none of scales."""
@@ -89,58 +84,3 @@ def large_transformer_on_plays(run):
     model = Transformer(len(vocabulary), T, layers, 6, width, dropout=0.2, bias=False,
                         start=vocabulary.ids["\n"], std=0.02)
     return min(on_plays(run, model, ids, batch_size, 5000, every=250))
-
-
-# --- names ----------------------------------------------------------------------------------------
-
-def log_probs(model, x):
-    """ln p of every row of x, (N,) on the host"""
-    with no_grad():
-        return np.concatenate([to_numpy(model.log_prob(x[i:i + 500]))
-                               for i in range(0, len(x), 500)]).astype("float64")
-
-
-@experiment("P9", published=2.02, unit="nats per character", word="at most")
-def wavenet_on_names(run):
-    """WaveNet, names.txt shuffled with seed 42 and cut 80:10:10, gated causal convolutions of size
-    2 with dilations 1, 2, 4 (so 8 characters of context), width 64, dropout .1, Adam 2e-3 with a
-    cosine to 0, batch 128 names, 12,000 steps; nats per character of the dev names. Karpathy's
-    "makemore", lecture 5, merges 8 characters two by two with batch norm, 200,000 steps on batches
-    of 32 characters: 1.993."""
-    names = read_names("names.txt")
-    vocabulary = Vocabulary(names, boundary=".")
-    train, dev, _ = split_names(names)
-    train, dev = padded(train, vocabulary)[1], padded(dev, vocabulary)[1]
-    characters = (dev > 0).sum() + len(dev)
-    model, steps = WaveNet(len(vocabulary), 32, dropout=0.1, start=0, end=0), 12_000
-    adam = Adam(model.parameters(), cosine(2e-3, steps, warmup=100))
-
-    def nats(parts):
-        return -log_probs(model, dev).sum() / parts
-    run.fit(model, Endless(train, 128, run.rng), steps, [("nll", model.loss, adam)],
-            lambda: nats(len(dev)), every=steps // 8)
-    model.eval()
-    return nats(characters)
-
-
-@experiment("words-transformer", published=0.05, unit="nats per name above the floor",
-            word="at most")
-def transformer_on_words(run):
-    """Transformer, 3 layers, 4 heads, width 64, on endless fresh names of the known world Words,
-    Adam 3e-3 with a cosine to 0, batch 128, 4000 steps; KL(p_data || p_theta), exact, by summing
-    over all 45,578 names that there are."""
-    world = Words()
-    names = sorted(world.support, key=len)
-    context, names = len(names[-1]) + 1, names[:500 if run.quick else None]
-    vocabulary = Vocabulary(world.alphabet, boundary=".")
-    x, log_p = padded(names, vocabulary)[1], world.log_prob(names)
-    B, steps = 32 if run.quick else 128, 4000
-    model = Transformer(len(vocabulary), context, 3, 4, 64, start=0, end=0)
-    batches = Endless(np.zeros(B), B, run.rng, transform=lambda _, rng: padded(
-        world.sample(B, rng), vocabulary)[1])
-    adam = Adam(model.parameters(), cosine(3e-3, steps, warmup=100))
-
-    def distance():
-        return float(np.exp(log_p) @ (log_p - log_probs(model, x)))
-    run.fit(model, batches, steps, [("nll", model.loss, adam)], distance, every=steps // 4)
-    return distance(), 0.0
