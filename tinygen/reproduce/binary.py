@@ -4,7 +4,6 @@ from contextlib import suppress
 
 import numpy as np
 
-from .. import evaluation
 from ..datasets.batches import Endless
 from ..datasets.binary import load_binary
 from ..datasets.known import Glyphs
@@ -13,12 +12,7 @@ from ..engine.backend import to_numpy, xp
 from ..models.tractable.made import FVSBN, MADE, NADE
 from ..nn import init
 from ..optim import Adam, cosine
-from .protocol import above_floor, experiment
-
-
-def nll(log_prob, x):
-    """-mean ln p, nats per example"""
-    return -evaluation.mean_and_error(log_prob, x)[0]
+from .protocol import above_floor, drawn, experiment, nll
 
 
 # --- early stopping -------------------------------------------------------------------------------
@@ -87,14 +81,19 @@ def fit_until_best(run, model, loss, data, lr, log_prob, weight_decay=0.0, epoch
 
 # --- DNA and Mushrooms ----------------------------------------------------------------------------
 
+def best_on(run, name, make, lr, **settings):
+    """Test nats of make(D), trained until it is best on the set of that name."""
+    data = load_binary(name)
+    model = make(data.train.shape[1])
+    fit_until_best(run, model, model.loss, data, lr, model.log_prob, **settings)
+    return nll(model.log_prob, data.test)
+
+
 @experiment("P1", published=83.64, tolerance=0.1)
 def fvsbn_on_dna(run):
     """FVSBN, DNA, Adam 1e-3, L2 weight decay 1e-3, batch 100, early stopping on the validation part
     (patience 30 epochs); test nats."""
-    data = load_binary("dna")
-    model = FVSBN(data.train.shape[1])
-    fit_until_best(run, model, model.loss, data, 1e-3, model.log_prob, weight_decay=1e-3)
-    return nll(model.log_prob, data.test)
+    return best_on(run, "dna", FVSBN, 1e-3, weight_decay=1e-3)
 
 
 def orthogonal_made(D):
@@ -110,11 +109,11 @@ def made_on_mushrooms(run):
     """MADE of 500 ReLU with a direct input-output connection, one random order and connectivity,
     orthogonal first weights, Mushrooms, Adam 3e-4, batch 100, early stopping on the validation part
     (patience 30 epochs); test nats. Germain et al. 2015 used Adadelta."""
-    data = load_binary("mushrooms")
-    model = orthogonal_made(data.train.shape[1])
-    model.resample_order()
-    fit_until_best(run, model, model.loss, data, 3e-4, model.log_prob)
-    return nll(model.log_prob, data.test)
+    def one_order(D):
+        model = orthogonal_made(D)
+        model.resample_order()
+        return model
+    return best_on(run, "mushrooms", one_order, 3e-4)
 
 
 @experiment("P3", published=79.66, tolerance=0.34)
@@ -137,19 +136,12 @@ def made_of_many_orders_on_dna(run):
     return nll(average(300), data.test)
 
 
-def nade(run, name, hidden, lr):
-    data = load_binary(name)
-    model = NADE(data.train.shape[1], hidden)
-    fit_until_best(run, model, model.loss, data, lr, model.log_prob)
-    return nll(model.log_prob, data.test)
-
-
 @experiment("P4-dna", published=84.81, tolerance=1.0)
 def nade_on_dna(run):
     """NADE of 100 hidden units, natural order, DNA, Adam 1e-3, batch 100, early stopping on the
     validation part (patience 30 epochs); test nats. Larochelle & Murray 2011 had 500 units and
     plain SGD, its rate chosen by validation."""
-    return nade(run, "dna", 100, 1e-3)
+    return best_on(run, "dna", lambda D: NADE(D, 100), 1e-3)
 
 
 @experiment("P4-mushrooms", published=9.81, tolerance=0.6)
@@ -157,33 +149,17 @@ def nade_on_mushrooms(run):
     """NADE of 100 hidden units, natural order, Mushrooms, Adam 1e-3, batch 100, early stopping on
     the validation part (patience 30 epochs); test nats. Larochelle & Murray 2011 had 500 units and
     plain SGD, its rate chosen by validation."""
-    return nade(run, "mushrooms", 100, 1e-3)
+    return best_on(run, "mushrooms", lambda D: NADE(D, 100), 1e-3)
 
 
 # --- MNIST ----------------------------------------------------------------------------------------
 
-@experiment("P5", published=86.7, tolerance=1.0)
-def made_on_mnist(run):
-    """MADE [512, 512], natural order, thresholded MNIST (x > 0.5), Adam 1e-3, batch 128, 20 epochs;
-    test nats per image."""
+def on_mnist(run, model, batch_size, epochs, schedule, binarize=dynamic):
+    """Trains on pictures binarized anew each time, lr = schedule(steps); nats of the test pictures,
+    binarized once."""
     mnist = load_mnist(report=print)
-    test = thresholded(mnist.test_images[:500 if run.quick else None])
-    model = MADE(784, hidden=(512, 512))
-    batches = Endless(mnist.train_images, 128, run.rng, transform=lambda x, rng: thresholded(x))
-    epoch = len(mnist.train_images) // 128
-
-    def nats():
-        return nll(model.log_prob, test)
-    run.fit(model, batches, 20 * epoch, [("nll", model.loss, Adam(model.parameters(), 1e-3))],
-            nats, every=2 * epoch)
-    return nats()
-
-
-def on_dynamic_mnist(run, model, batch_size, epochs, schedule):
-    """Trains on pictures drawn anew each time, lr = schedule(steps); test nats, drawn once."""
-    mnist = load_mnist(report=print)
-    test = dynamic(mnist.test_images[:500 if run.quick else None], run.rng)
-    batches = Endless(mnist.train_images, batch_size, run.rng, transform=dynamic)
+    test = binarize(mnist.test_images[:500 if run.quick else None], run.rng)
+    batches = Endless(mnist.train_images, batch_size, run.rng, transform=binarize)
     epoch = len(mnist.train_images) // batch_size
     optimizer = Adam(model.parameters(), schedule(epochs * epoch))
 
@@ -192,6 +168,14 @@ def on_dynamic_mnist(run, model, batch_size, epochs, schedule):
     run.fit(model, batches, epochs * epoch, [("nll", model.loss, optimizer)], nats,
             every=5 * epoch)
     return nats()
+
+
+@experiment("P5", published=86.7, tolerance=1.0)
+def made_on_mnist(run):
+    """MADE [512, 512], natural order, thresholded MNIST (x > 0.5), Adam 1e-3, batch 128, 20 epochs;
+    test nats per image."""
+    return on_mnist(run, MADE(784, hidden=(512, 512)), 128, 20, lambda steps: 1e-3,
+                    lambda x, rng: thresholded(x))
 
 
 @experiment("P6", published=96.58, tolerance=0.5)
@@ -203,7 +187,7 @@ def fvsbn_on_mnist(run):
     images = load_mnist(report=print).train_images
     p = np.clip(images.reshape(len(images), -1).mean(0) / 255, 1e-4, 1 - 1e-4)
     model.linear.b.data[...] = xp.asarray(np.log(p / (1 - p)), dtype="float32")
-    return on_dynamic_mnist(run, model, 512, 50, lambda steps: cosine(1e-2, steps))
+    return on_mnist(run, model, 512, 50, lambda steps: cosine(1e-2, steps))
 
 
 @experiment("G1", published=84.87, tolerance=0.5)
@@ -212,7 +196,7 @@ def wide_made_on_mnist(run):
     batch 64, 85 epochs, Adam 1e-3; test nats per image. For a GPU."""
     model = MADE(784, hidden=(64 if run.quick else 8000,))
     model.resample_order()
-    return on_dynamic_mnist(run, model, 64, 85, lambda steps: 1e-3)
+    return on_mnist(run, model, 64, 85, lambda steps: 1e-3)
 
 
 # --- a known world --------------------------------------------------------------------------------
@@ -225,13 +209,11 @@ def made_on_glyphs(run):
     selected by it."""
     world, steps = Glyphs(size=16), 30_000
     model = MADE(256, hidden=(4096,))
-    batches = Endless(world.templates, 200, run.rng,
-                      transform=lambda x, rng: world.sample(len(x), rng))
     test = world.sample(500 if run.quick else 5000, np.random.default_rng([run.seed, 1]))
 
     def distance():
         return above_floor(world, model.log_prob, test)
     adam = Adam(model.parameters(), cosine(1e-2, steps, warmup=100))
-    run.fit(model, batches, steps, [("nll", model.loss, adam)], lambda: distance()[0],
-            every=1000)
+    run.fit(model, drawn(world.sample, 200, run.rng), steps, [("nll", model.loss, adam)],
+            lambda: distance()[0], every=1000)
     return distance()

@@ -3,17 +3,16 @@ import math
 
 import numpy as np
 
-from ..datasets.batches import Endless
 from ..datasets.known import Glyphs, Mixture2D
 from ..engine.backend import to_numpy, xp
-from ..evaluation import bits_per_dim, mean_and_error, table
+from ..evaluation import bits_per_dim, table
 from ..models.approximate.diffusion import Diffusion, DiscreteDiffusion, straight
 from ..nn import ImageDenoiser, MLPDenoiser
 from ..optim import EMA, Adam, cosine
 from ..samples import modes_found
 from ..training import Progress
 from .latent import fresh
-from .protocol import above_floor, experiment
+from .protocol import above_floor, drawn, experiment, nll
 
 BELOW = "nats below the exact log-likelihood"
 
@@ -26,15 +25,14 @@ def on_the_plane(run, name, first, steps=10_000):
     scale = float(world.sample(10_000, run.rng).std())
     schedule = straight(20 if run.quick else 1000, first, -9.0)
     model = Diffusion(MLPDenoiser(2), 2, schedule, scale=scale)
-    batches = Endless(np.zeros((512, 2), "float32"), 512, run.rng,
-                      transform=lambda x, rng: world.sample(len(x), rng))
     test = world.sample(n, np.random.default_rng([run.seed, 1]))
     ema = EMA(Adam(model.parameters(), cosine(2e-3, steps, warmup=100)), 0.999)
 
     def rough():
         with ema.averaged():
-            return -mean_and_error(lambda x: model.elbo(x, draws=100), test[:1000])[0]
-    run.fit(model, batches, steps, [("-elbo", model.loss, ema)], rough, every=1000)
+            return nll(lambda x: model.elbo(x, draws=100), test[:1000])
+    run.fit(model, drawn(world.sample, 512, run.rng), steps, [("-elbo", model.loss, ema)], rough,
+            every=1000)
     with ema.averaged():
         x = to_numpy(model.sample(n, report=Progress("sampling")))
         distance, error = above_floor(world, model.elbo, test)
@@ -88,7 +86,7 @@ def unet_on_glyphs(run):
 
     def rough():
         with ema.averaged():
-            return -mean_and_error(elbo, test[:200])[0]
+            return nll(elbo, test[:200])
     batches = fresh(world, run.rng, world.factors["digit"], batch_size=8 if run.quick else 32)
     run.fit(model, batches, steps, [("-elbo", lambda batch: model.loss(*batch), ema)], rough,
             every=steps // 4)

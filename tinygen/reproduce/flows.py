@@ -4,7 +4,6 @@ import math
 import numpy as np
 
 from .. import evaluation
-from ..datasets.batches import Endless
 from ..datasets.known import SHAPES, Mixture2D
 from ..datasets.mnist import load_mnist
 from ..engine.backend import to_numpy, xp
@@ -18,7 +17,7 @@ from ..models.tractable.image_flow import Logit
 from ..nn import Module
 from ..optim import Adam, cosine
 from ..training import save_arrays
-from .protocol import above_floor, experiment, impossible
+from .protocol import above_floor, drawn, experiment, impossible
 
 
 # --- Gaussians on MNIST ---------------------------------------------------------------------------
@@ -100,8 +99,8 @@ def flows_on_mixtures(run):
     worlds, steps = [Mixture2D(name) for name in SHAPES], 6000
     makers = {"MAF MoG": maf_mog, "RealNVP": lambda: coupling_flow(2)}
     model = Flows({kind: [make() for _ in worlds] for kind, make in makers.items()})
-    batches = Endless(np.zeros((500, 1)), 500, run.rng, transform=lambda x, rng: np.stack(
-        [world.sample(len(x), rng) for world in worlds], axis=1))                   # (B, 5, 2)
+    batches = drawn(lambda n, rng: np.stack([world.sample(n, rng) for world in worlds], axis=1),
+                    500, run.rng)                                                   # (B, 5, 2)
     test = [world.sample(500 if run.quick else 20_000, np.random.default_rng([run.seed, 1]))
             for world in worlds]
 

@@ -20,7 +20,7 @@ from ..models.implicit.objectives import WeightClipping, diagnose, r1_penalty
 from ..nn import BatchNorm1d, Linear, Sequential, mlp
 from ..optim import EMA, Adam, cosine
 from ..training import fit, load_arrays, save_arrays
-from .protocol import experiment
+from .protocol import drawn, experiment
 
 
 def players(model, steps, lr, critic_lr=None, betas=(0.5, 0.9), decay=0.99, limit=None):
@@ -184,8 +184,7 @@ def gan_on_glyphs(run):
                     generator=code_generator(kinds, hidden, 256),
                     critic=mlp((256, hidden, hidden, 1), leaky),
                     penalty=functools.partial(r1_penalty, weight=0.2))
-    batches = Endless(world.templates, 16 if run.quick else 64, run.rng,
-                      transform=lambda x, rng: world.sample(len(x), rng))
+    batches = drawn(world.sample, 16 if run.quick else 64, run.rng)
     goals = players(model, steps, 1e-3, betas=(0.0, 0.99))
     real = world.sample(n, np.random.default_rng([run.seed, 1]))
 
@@ -252,6 +251,18 @@ def modes_missing(digits):
     return int((counts == 0).sum())
 
 
+def modes_left(run, model, batches, steps, goals, real, read):
+    """How many modes 26,000 samples miss after training; read: pictures (n, D) -> digits (n,)"""
+    n = 300 if run.quick else 26_000
+
+    def missing():
+        digits = read(averaged_samples(model, goals, n).reshape(3 * n, -1))
+        return modes_missing(digits.reshape(-1, 3))
+    run.fit(model, batches, steps, goals, missing, every=steps // 4, unit="of 1000 modes missing")
+    print(diagnose(model, real))
+    return missing()
+
+
 @experiment("stacked-glyphs", published=50, word="at most", unit="of 1000 modes missing")
 def stacked_glyphs(run, pack=2):
     """DCGAN whose critic sees two samples at once, on triples of Glyphs(16), one a channel:
@@ -259,23 +270,17 @@ def stacked_glyphs(run, pack=2):
     of 8-16 channels without; batches of 64 fresh triples, 800 steps of Adam 1e-3 cosine, betas (.5,
     .99), averaged weights; 26,000 samples, each channel the digit of its nearest template. Longer,
     at this rate, it collapses: the curve shows the best of it."""
-    world, steps, n = Glyphs(), 800, 300 if run.quick else 26_000
+    world, steps = Glyphs(), 800
     model = GAN(3 * 256, latent=100, pack=pack, output=bits,
                 generator=dcgan_generator(100, 16, 3, width=4 if run.quick else 24),
                 critic=dcgan_critic(16, 3, width=8, pack=pack))
 
-    def triples(x, rng):
-        return world.sample(3 * len(x), rng).reshape(len(x), -1)
-    B = 8 if run.quick else 64
-    batches = Endless(np.zeros((B, 1), "float32"), B, run.rng, transform=triples)
+    def triples(n, rng):
+        return world.sample(3 * n, rng).reshape(n, -1)
+    batches = drawn(triples, 8 if run.quick else 64, run.rng)
     goals = players(model, steps, 1e-3, betas=(0.5, 0.99))
-
-    def missing():
-        x = averaged_samples(model, goals, n).reshape(-1, 256)
-        return modes_missing(world.factors["digit"][world.nearest_template(x)].reshape(-1, 3))
-    run.fit(model, batches, steps, goals, missing, every=steps // 4, unit="of 1000 modes missing")
-    print(diagnose(model, triples(np.zeros(64), run.rng)))
-    return missing()
+    return modes_left(run, model, batches, steps, goals, triples(64, run.rng),
+                      lambda x: world.factors["digit"][world.nearest_template(x)])
 
 
 @experiment("stacked-glyphs-plain", published=1000, word="at most", unit="of 1000 modes missing")
@@ -318,20 +323,15 @@ def stacked_mnist(run, pack=2):
     network. Also printed: the reverse KL of the counts beside its bias."""
     mnist = load_mnist(report=print)
     classifier = digits_classifier(run, mnist)
-    steps, n = 50_000, 300 if run.quick else 26_000
+    steps = 50_000
     model = GAN(3 * 784, latent=100, pack=pack,
                 generator=dcgan_generator(100, 28, 3, width=4 if run.quick else 64),
                 critic=dcgan_critic(28, 3, width=8, pack=pack))
     batches = Endless(mnist.train_images, 8 if run.quick else 64, run.rng,
                       transform=lambda x, rng: stack(x, mnist.train_images, rng))
     goals = players(model, steps, 2e-4, betas=(0.5, 0.99), decay=0.999)
-
-    def missing():
-        x = averaged_samples(model, goals, n).reshape(-1, 784)
-        return modes_missing(classifier.labels(x).reshape(-1, 3))
-    run.fit(model, batches, steps, goals, missing, every=10_000, unit="of 1000 modes missing")
-    print(diagnose(model, stack(mnist.train_images[:64], mnist.train_images, run.rng)))
-    return missing()
+    real = stack(mnist.train_images[:64], mnist.train_images, run.rng)
+    return modes_left(run, model, batches, steps, goals, real, classifier.labels)
 
 
 @experiment("G6-plain", published=901, word="published", unit="of 1000 modes missing")

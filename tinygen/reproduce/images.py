@@ -1,7 +1,6 @@
 """Convolutional autoregressive models of pictures: PixelCNN on MNIST and on Glyphs."""
 import numpy as np
 
-from .. import evaluation
 from ..datasets.batches import Endless
 from ..datasets.known import Glyphs
 from ..datasets.mnist import dynamic, load_mnist, thresholded
@@ -9,12 +8,7 @@ from ..engine.backend import to_numpy
 from ..models.tractable.pixelcnn import PixelCNN
 from ..optim import Adam, cosine
 from ..training import Progress
-from .protocol import above_floor, experiment
-
-
-def nats(model, test, batch_size=100):
-    """-mean ln p, nats per picture"""
-    return -evaluation.mean_and_error(model.log_prob, test, batch_size)[0]
+from .protocol import above_floor, drawn, experiment, nll
 
 
 def on_mnist(run, model, binarize, batch_size, epochs, lr):
@@ -27,8 +21,8 @@ def on_mnist(run, model, binarize, batch_size, epochs, lr):
     batches = Endless(mnist.train_images, batch_size, run.rng, transform=binarize)
     adam = Adam(model.parameters(), lr(epochs * epoch))
     run.fit(model, batches, epochs * epoch, [("nll", model.loss, adam)],
-            lambda: nats(model, test[:1000]), every=epoch)
-    return nats(model, test)
+            lambda: nll(model.log_prob, test[:1000], 100), every=epoch)
+    return nll(model.log_prob, test, 100)
 
 
 @experiment("G2", published=59.3, tolerance=0.5)
@@ -60,13 +54,11 @@ def pixelcnn_on_glyphs(run):
     world, steps = Glyphs(size=16), 3000
     model = PixelCNN(16, channels=16 if run.quick else 128, layers=4, kernels=(15, 3),
                      residual=True)
-    batches = Endless(world.templates, 32, run.rng,
-                      transform=lambda x, rng: world.sample(len(x), rng))
     test = world.sample(100 if run.quick else 5000, np.random.default_rng([run.seed, 1]))
     adam = Adam(model.parameters(), cosine(5e-3, steps, warmup=50))
 
-    run.fit(model, batches, steps, [("nll", model.loss, adam)], lambda: nats(model, test[:500]),
-            every=500, clip=1.0)
+    run.fit(model, drawn(world.sample, 32, run.rng), steps, [("nll", model.loss, adam)],
+            lambda: nll(model.log_prob, test[:500], 100), every=500, clip=1.0)
     judge_samples(world, model, 20 if run.quick else 500)
     return above_floor(world, model.log_prob, test, batch_size=100)
 

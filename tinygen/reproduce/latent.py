@@ -15,18 +15,7 @@ from ..models.approximate.iwae import IWAE, doubly_reparameterised_bound
 from ..models.approximate.priors import VampPrior
 from ..models.approximate.vae import VAE, HierarchicalVAE
 from ..optim import Adam, cosine
-from .protocol import above_floor, experiment
-
-
-def bound(model, x, k, chunk=1, batch_size=500):
-    """-mean bound(k) over x, nats per example"""
-    return -evaluation.mean_and_error(lambda x: model.log_prob_bound(x, k, chunk=chunk), x,
-                                      batch_size)[0]
-
-
-def minus_elbo(model, x):
-    """-mean ELBO over x, nats per example"""
-    return -evaluation.mean_and_error(model.elbo, x)[0]
+from .protocol import above_floor, experiment, nll
 
 
 def summary(model, test, nats, k):
@@ -59,8 +48,8 @@ def vae_on_mnist(run):
     adam = Adam(model.parameters(), cosine(1e-3, steps, warmup=1200))
     batches = Endless(mnist.train_images, 100, run.rng, transform=dynamic)
     run.fit(model, batches, steps, [("-elbo", warmed_up(model, adam, steps // 6), adam)],
-            lambda: minus_elbo(model, test), every=12_000)
-    return summary(model, test, bound(model, test, 64), 64)
+            lambda: nll(model.elbo, test), every=12_000)
+    return summary(model, test, nll(lambda x: model.log_prob_bound(x, 64), test), 64)
 
 
 def iwae_on_mnist(run, k):
@@ -75,8 +64,9 @@ def iwae_on_mnist(run, k):
     batches = Endless(mnist.train_images, 20 if run.quick else 100, run.rng, transform=dynamic)
     loss = model.loss if k > 1 else warmed_up(model, adam, steps // 6)
     run.fit(model, batches, steps, [("-bound", loss, adam)],
-            lambda: minus_elbo(model, test), every=20_000)
-    return summary(model, test, bound(model, test, 5000, chunk=100, batch_size=100), 5000)
+            lambda: nll(model.elbo, test), every=20_000)
+    return summary(model, test, nll(lambda x: model.log_prob_bound(x, 5000, chunk=100), test, 100),
+                   5000)
 
 
 for k, nats in ((1, 86.76), (5, 85.54), (50, 84.78)):
@@ -108,7 +98,7 @@ def on_glyphs(run, model, steps, refine):
             return minus_elbo_of(x)
         return -mean(doubly_reparameterised_bound(model, x, 5))
     run.fit(model, fresh(world, run.rng), steps, [("-bound", loss, adam)],
-            lambda: minus_elbo(model, test), every=steps // 8)
+            lambda: nll(model.elbo, test), every=steps // 8)
     distance, error = above_floor(world, lambda x: model.log_prob_bound(x, 64, chunk=8), test)
     summary(model, test, floor + distance, 64)
     print(probes(world, model, run))
