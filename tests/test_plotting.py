@@ -85,3 +85,13 @@ def test_contours_put_each_value_where_its_point_is(ax):
     assert np.allclose(lines.levels, [0.1, 0.3, 0.5, 0.7, 0.9]) and len(filled.levels) == 11
     middle = lines.get_paths()[2].vertices
     assert np.allclose(middle[:, 0], 0) and {-1.0, 1.0} <= set(middle[:, 1])
+
+
+@pytest.mark.parametrize("strength", [np.array([[0, 0, 0], [0.1, 0, 0], [10, 1, 0]]),
+                                      np.zeros((2, 2))])
+def test_a_dependency_map_has_a_row_for_each_output_and_0_left_white(strength, ax):
+    plotting.dependency_map(ax, strength, title="who sees whom")
+    shown = ax.images[0].get_array()
+    assert (np.ma.getmaskarray(shown) == (strength == 0)).all()
+    assert np.allclose(10.0 ** shown.compressed(), strength[strength > 0])
+    ax.figure.canvas.draw()
