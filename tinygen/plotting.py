@@ -44,7 +44,7 @@ def png(fig, dpi=110):
     return file.getvalue()
 
 
-def images(ax, x, shape, columns=8, title=None, color=None):
+def images(ax, x, shape, columns=8, title="", color=None):
     """x (n, H*W) in [0, 1] as a grid of pictures of shape (H, W), with thin lines between."""
     (H, W), rows = shape, -(-len(x) // columns)
     grid = numpy.full((rows * (H + 1) - 1, columns * (W + 1) - 1), 0.5)
@@ -53,8 +53,7 @@ def images(ax, x, shape, columns=8, title=None, color=None):
         grid[r * (H + 1):r * (H + 1) + H, c * (W + 1):c * (W + 1) + W] = picture
     ax.imshow(grid, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
     ax.set_axis_off()
-    if title:
-        ax.set_title(title, color=color or "black", fontsize=10)
+    ax.set_title(title, color=color or "black", fontsize=10)
 
 
 def curve(ax, values, label, color=None, window=50):
@@ -72,7 +71,7 @@ def floor_line(ax, value, label):
     ax.axhline(value, color="black", linewidth=1, linestyle="--", label=label)
 
 
-def contours(ax, points, found, exact, title=None):
+def contours(ax, points, found, exact, title=""):
     """A function of the plane with values in [0, 1], filled, under the lines of the exact one, at
     .1, .3, .5, .7 and .9.   points (n, 2), a square grid row by row;   found, exact (n,)"""
     side = round(len(points) ** 0.5)
@@ -80,22 +79,20 @@ def contours(ax, points, found, exact, title=None):
     ax.contourf(x, y, found, numpy.linspace(0, 1, 11), cmap="RdBu_r")
     ax.contour(x, y, exact, numpy.linspace(0.1, 0.9, 5), colors="black", linewidths=0.8)
     ax.set(aspect="equal", xlabel="x_1", ylabel="x_2")
-    if title:
-        ax.set_title(title)
+    ax.set_title(title)
 
 
-def dependency_map(ax, strength, title=None):
+def dependency_map(ax, strength, title=""):
     """evaluation.dependency_map: a row for each output, a column for each input, 0 left white."""
     with numpy.errstate(divide="ignore"):
         ax.imshow(numpy.ma.masked_invalid(numpy.log10(strength)), cmap="viridis",
                   interpolation="nearest")
     ax.set_xlabel("input: x_j")
     ax.set_ylabel("output: what the model says of x_i")
-    if title:
-        ax.set_title(title, fontsize=10)
+    ax.set_title(title, fontsize=10)
 
 
-def traversal(ax, decode, z, shape, units=None, span=3.0, steps=9, title=None):
+def traversal(ax, decode, z, shape, units=None, span=3.0, steps=9, title=""):
     """decode(z) with one z_i moved from -span to span: a row for each i in `units`, or for all.
 
     z (Z,);   decode: codes (n, Z) -> pictures (n, H*W) in [0, 1], shape (H, W)"""
@@ -106,19 +103,18 @@ def traversal(ax, decode, z, shape, units=None, span=3.0, steps=9, title=None):
     images(ax, decode(numpy.concatenate(rows)), shape, steps, title)
 
 
-def interpolation(ax, decode, starts, ends, shape, steps=9, title=None):
+def interpolation(ax, decode, starts, ends, shape, steps=9, title=""):
     """decode((1 - t) start + t end), t from 0 to 1: a row for each pair of codes (n, Z)."""
     t = numpy.linspace(0, 1, steps, dtype=starts.dtype)[:, None]
     paths = (1 - t) * starts[:, None] + t * ends[:, None]                       # (n, steps, Z)
     images(ax, decode(paths.reshape(-1, starts.shape[1])), shape, steps, title)
 
 
-def codebook_usage(ax, share, title=None):
+def codebook_usage(ax, share, title=""):
     """A bar for each code's share (K,), the most used first, beside 1 / K, an even use."""
     ax.bar(numpy.arange(len(share)), numpy.sort(share)[::-1], width=1.0)
     floor_line(ax, 1 / len(share), "even use")
     ax.legend(fontsize=8)
     ax.set_xlabel("code, by use")
     ax.set_ylabel("share")
-    if title:
-        ax.set_title(title, fontsize=10)
+    ax.set_title(title, fontsize=10)
