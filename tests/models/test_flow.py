@@ -321,6 +321,13 @@ def test_samples_follow_the_density(name):
     assert deviation(x * 1.15, centres, p) > 10
 
 
+@pytest.mark.parametrize("make", [coupling_flow, maf])
+def test_a_flow_starts_by_standardizing_its_first_batch(make):
+    x = np.random.default_rng(3).normal(5, 30, (500, 3)).astype("f")
+    z = tg.to_numpy(make(3)(x)[0])
+    assert np.allclose(z, (x - x.mean(0)) / x.std(0), atol=1e-4)
+
+
 def test_log_prob_is_the_base_and_the_logdet():
     flow, x = shaken(coupling_flow(3, 2, HIDDEN)), RNG.normal(size=(4, 3))
     z, logdet = (tg.to_numpy(a) for a in flow(x))
