@@ -571,10 +571,11 @@ WHITE = np.full((2, 9), 255, "uint8")
     ("HierarchicalVAE: top is 0", lambda m: HierarchicalVAE(9, (4, 0))),
     ("MixturePrior: K is 0", lambda m: MixturePrior(3, 0)),
     ("VAE: given labels, but it is no cond", lambda m: m.elbo(np.zeros((2, 9)), [0, 1])),
-    (r"labels have shape \(3,\) and type int64; needs 2 integers in 0..2",
+    (r"ConditionalVAE: labels are int64 of shape \(3,\); needs integers \(2,\)",
      lambda m: ConditionalVAE(9, 3).elbo(np.zeros((2, 9)), np.array([0, 1, 2]))),
-    ("needs 2 integers in 0..2", lambda m: ConditionalVAE(9, 3).elbo(np.zeros((2, 9)), [0, 3])),
-    ("needs 2 integers in 0..2", lambda m: ConditionalVAE(9, 3).sample(2)),
+    ("labels run from 0 to 3; needs 0 to 2",
+     lambda m: ConditionalVAE(9, 3).elbo(np.zeros((2, 9)), [0, 3])),
+    (r"made for 3 classes; needs labels \(2,\)", lambda m: ConditionalVAE(9, 3).sample(2)),
     ("side is 10; needs a multiple of 4", lambda m: conv_coders(10, 3)),
 ])
 def test_mistakes_get_one_sentence(sentence, call):

@@ -69,6 +69,25 @@ def as_batch(model, x):
     return x if x.dtype == "float32" else x.astype(model.parameters()[0].dtype)
 
 
+def as_labels(model, labels, n, classes):
+    """labels as integers (n,), 0..classes-1, else ValueError; None for a model without classes."""
+    name = type(model).__name__
+    if classes is None and labels is None:
+        return None
+    if classes is None:
+        raise ValueError(f"{name}: given labels, but made without classes; leave them out")
+    if labels is None:
+        raise ValueError(f"{name}: made for {classes} classes; needs labels ({n},)")
+    labels = xp.asarray(labels)
+    if labels.shape != (n,) or n and labels.dtype.kind not in "iu":
+        raise ValueError(f"{name}: labels are {labels.dtype} of shape {labels.shape}; needs "
+                         f"integers ({n},), one for each example")
+    if n and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise ValueError(f"{name}: labels run from {int(labels.min())} to {int(labels.max())}; "
+                         f"needs 0 to {classes - 1}")
+    return labels.astype("int64")
+
+
 def as_ids(model, x):
     """x as int64 (B, T), an array: ValueError unless it holds whole numbers 0..V-1."""
     x = xp.asarray(x.data if isinstance(x, Tensor) else x)

@@ -19,7 +19,7 @@ from ...engine.reductions import logsumexp, mean, sum
 from ...engine.shaping import expand_dims, stack
 from ...engine.tensor import Tensor, no_grad
 from ...nn.linear import check_sizes
-from ..branches import Approximate, as_batch
+from ..branches import Approximate, as_batch, as_labels
 
 MOST_LEFT = 0.01                # of x_0's variance in x_T, above which x_T is no noise
 
@@ -260,17 +260,9 @@ class Diffusion(Approximate):
     def _labels(self, labels, n):
         """Integers (n,), `classes` where there is no label; None for a model without classes."""
         if self.classes is None:
-            if labels is not None:
-                raise ValueError("Diffusion: given labels, but made without classes: omit them")
-            return None
-        if labels is None:
-            return xp.full(n, self.classes)
-        labels = xp.asarray(labels)
-        if labels.shape != (n,) or labels.dtype.kind not in "iu" or n and not (
-                0 <= int(labels.min()) <= int(labels.max()) <= self.classes):
-            raise ValueError(f"Diffusion: labels are {labels.dtype} of shape {labels.shape}; needs "
-                             f"integers ({n},) from 0 to {self.classes - 1}")
-        return labels
+            return as_labels(self, labels, n, None)
+        return as_labels(self, xp.full(n, self.classes) if labels is None else labels, n,
+                         self.classes + 1)
 
 
 class DiscreteDiffusion(Diffusion):

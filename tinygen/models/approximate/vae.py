@@ -17,7 +17,7 @@ from ...engine.shaping import concatenate, split, stack
 from ...engine.tensor import no_grad
 from ...nn import Conv2d, ConvTranspose2d, Linear, Module, Sequential, init, mlp
 from ...nn.linear import check_sizes, widths
-from ..branches import Approximate, as_batch
+from ..branches import Approximate, as_batch, as_labels
 from .priors import StandardNormal
 
 
@@ -220,12 +220,7 @@ class ConditionalVAE(VAE):
             mlp((latent + classes, *reversed(hidden), D), activation)), **settings)
 
     def given(self, y, labels):
-        labels = xp.asarray([] if labels is None else labels)
-        rows, inside = y.shape[-2], (labels >= 0) & (labels < self.classes)
-        if labels.shape != (rows,) or labels.dtype.kind not in "iu" or not inside.all():
-            raise ValueError(f"ConditionalVAE: labels have shape {labels.shape} and type "
-                             f"{labels.dtype}; needs {rows} integers in 0..{self.classes - 1}, one "
-                             "for each example")
+        labels = as_labels(self, labels, y.shape[-2], self.classes)
         one_hot = xp.eye(self.classes, dtype=y.dtype)[labels]
         return concatenate([y, xp.broadcast_to(one_hot, (*y.shape[:-1], self.classes))], -1)
 

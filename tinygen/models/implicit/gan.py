@@ -14,7 +14,7 @@ from ...engine.shaping import concatenate
 from ...engine.tensor import no_grad
 from ...nn import Linear, Module, Sequential, mlp
 from ...nn.linear import check_sizes, widths
-from ..branches import Implicit, as_batch, as_count
+from ..branches import Implicit, as_batch, as_count, as_labels
 from .architectures import leaky
 from .objectives import NON_SATURATING
 
@@ -149,15 +149,8 @@ class ConditionalGAN(GAN):
 
     def labels(self, n, labels=None):
         """One-hot rows (n, classes) of the labels, or of labels drawn evenly."""
-        if labels is None:
-            labels = xp.asarray(host_rng().integers(self.classes, size=n))
-        labels = xp.asarray(labels)
-        if labels.shape != (n,) or n and (labels.dtype.kind not in "iu" or not (
-                0 <= int(labels.min()) <= int(labels.max()) < self.classes)):
-            raise ValueError(f"{type(self).__name__}: needs {n} labels from 0 to "
-                             f"{self.classes - 1}, integers; got shape {labels.shape} of "
-                             f"{labels.dtype}, or others")
-        return xp.eye(self.classes, dtype="float32")[labels]
+        labels = host_rng().integers(self.classes, size=n) if labels is None else labels
+        return xp.eye(self.classes, dtype="float32")[as_labels(self, labels, n, self.classes)]
 
     def told(self, n, one_hot):
         """G(z, y).   (n, D), differentiable"""
@@ -181,10 +174,7 @@ class ConditionalGAN(GAN):
     def critic_loss(self, x, labels=None):
         """Real and generated examples have the same labels, those of x."""
         x = as_batch(self, x)
-        if labels is None:
-            raise ValueError(f"{type(self).__name__}: critic_loss was given {len(x)} examples and "
-                             "no labels; it needs theirs, an integer each")
-        y = self.labels(len(x), labels)
+        y = self.labels(len(x), as_labels(self, labels, len(x), self.classes))
         with no_grad():
             fake = self.told(len(x), y).data
         return self.compare(self.seen(x, y), self.seen(fake, y))

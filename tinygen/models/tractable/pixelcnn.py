@@ -24,7 +24,7 @@ from ...engine.shaping import split
 from ...engine.tensor import Tensor, no_grad
 from ...nn import Conv2d, Embedding, MaskedConv2d, Module, Sequential
 from ...nn.linear import check_sizes
-from ..branches import Tractable, as_batch, as_count, check_levels
+from ..branches import Tractable, as_batch, as_count, as_labels, check_levels
 
 
 class CausalConv2d(MaskedConv2d):
@@ -64,7 +64,7 @@ class _PixelModel(Tractable):
         """What the model says of each pixel, all in one pass: the logit of x_d = 1, (B, D), where
         k = 2; else the logit of each level, (B, D, k)"""
         x = as_batch(self, x)
-        labels, B = self._labels(labels, len(x)), len(x)
+        labels, B = as_labels(self, labels, len(x), self.classes), len(x)
         x = self._scaled(x).reshape(B, 1, *self.size)
         y = self.along(x, self.above(x, labels, whole), whole).transpose(0, 2, 3, 1)
         return y.reshape((B, self.D) if self.k == 2 else (B, self.D, self.k))
@@ -88,7 +88,7 @@ class _PixelModel(Tractable):
         pass over n pictures; the inputs of all masked layers are held for it, about n D channels
         layers floats (3 times that if gated). u is drawn first: pixel d is 1 where
         u_d < sigmoid(logit), or the level at which the sum of p passes u_d."""
-        (H, W), labels = self.size, self._labels(labels, as_count(self, n))
+        (H, W), labels = self.size, as_labels(self, labels, as_count(self, n), self.classes)
         x, u = xp.zeros((n, self.D), "float32"), uniform((n, self.D))
         picture, memory = xp.zeros((n, 1, H, W), "float32"), Memory(self.size)
         with no_grad():
@@ -113,25 +113,6 @@ class _PixelModel(Tractable):
     def _scaled(self, x):
         """To [-1, 1]: black is then not the 0 that a convolution reads outside the picture."""
         return x * (2 / (self.k - 1)) - 1
-
-    def _labels(self, labels, n):
-        """Labels (n,) as an array, checked; None for a model without classes."""
-        name, classes = type(self).__name__, self.classes
-        if classes is None and labels is None:
-            return None
-        if classes is None:
-            raise ValueError(f"{name}: given labels, but made without classes; leave them out, or "
-                             "make a GatedPixelCNN with classes")
-        if labels is None:
-            raise ValueError(f"{name}: made for {classes} classes; needs labels ({n},)")
-        labels = xp.asarray(labels)
-        if labels.shape != (n,) or labels.dtype.kind not in "iu":
-            raise ValueError(f"{name}: labels are {labels.dtype} of shape {labels.shape}; needs "
-                             f"integers ({n},), one for each picture")
-        if n and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-            raise ValueError(f"{name}: labels run from {int(labels.min())} to {int(labels.max())}; "
-                             f"{classes} classes need 0 to {classes - 1}")
-        return labels
 
 
 class PixelCNN(_PixelModel):
