@@ -537,7 +537,7 @@ def plain(**settings):
      lambda: labelled().elbo(np.zeros((2, 2)), xp.asarray([0]))),
     ("labels run from 4 to 4; needs 0 to 3",
      lambda: labelled().elbo(np.zeros((1, 2)), xp.asarray([4]))),
-    ("holds values other than 0..1",
+    ("x holds 0.5; needs whole numbers from 0 to 1",
      lambda: DiscreteDiffusion(Best(), 1, straight(9, 6, -6)).elbo(column(0.5))),
     ("steps is 0; needs a whole number", lambda: FlowMatching(BestVelocity(), 1).sample(2, 0)),
 ])

@@ -420,14 +420,14 @@ SINGULAR.W.data[...] = xp.asarray([[1.0, 2.0], [2.0, 4.0]])
 
 
 @pytest.mark.parametrize("sentence, call", [
-    (r"Flow: given shape \(3, 5\); needed \(B, 4\)",
+    (r"Flow: x has shape \(3, 5\); needed \(B, 4\)",
      lambda: coupling_flow(4).loss(xp.ones((3, 5)))),
-    (r"Flow: given shape \(4,\); needed \(B, 4\)", lambda: coupling_flow(4).loss(xp.ones(4))),
-    (r"Flow: given shape \(0, 4\); needed .* at least one", lambda: maf(4).loss(xp.ones((0, 4)))),
-    (r"Flow: given shape \(3, 4\); needed \(B, 1, 2, 2\)",
+    (r"Flow: x has shape \(4,\); needed \(B, 4\)", lambda: coupling_flow(4).loss(xp.ones(4))),
+    (r"Flow: x has shape \(0, 4\); needed .* at least one", lambda: maf(4).loss(xp.ones((0, 4)))),
+    (r"Flow: x has shape \(3, 4\); needed \(B, 1, 2, 2\)",
      lambda: Flow((1, 2, 2), []).loss(xp.ones((3, 4)))),
     ("Flow: size 0 of an example is 0; needs a whole number", lambda: Flow(0, [])),
-    *[(r"Flow: given shape \(3, 5\); needed \(B, 4\)",
+    *[(r"Flow: x has shape \(3, 5\); needed \(B, 4\)",
        lambda make=make: make(4).inverse(xp.ones((3, 5)))) for make in (coupling_flow, maf)],
     ("alternating: D is 1; needs a whole number of at least 2", lambda: coupling_flow(1)),
     ("coupling_flow: n is 0; needs", lambda: coupling_flow(4, 0)),

@@ -272,7 +272,7 @@ def test_the_bijection_undoes_itself_in_float32(name):
     *[(f"Dequantize: width is {w!r}; needs 0 < width <= 1", lambda w=w: Dequantize(256, w))
       for w in (0, 1.5, math.nan, "a")],
     ("Logit: alpha is a; needs", lambda: Logit("a")),
-    (r"Flow: given shape \(3, 64\); needed \(B, 1, 8, 8\)",
+    (r"Flow: x has shape \(3, 64\); needed \(B, 1, 8, 8\)",
      lambda: glow((1, 8, 8)).inverse(xp.ones((3, 64)))),
     (r"Dequantize: pixels from 0.5 to 0.5; needs whole numbers 0..255, not yet scaled",
      lambda: Dequantize()(xp.full((1, 2), 0.5))),
@@ -281,7 +281,7 @@ def test_the_bijection_undoes_itself_in_float32(name):
      lambda: Logit()(xp.asarray([[-1.0, 2.0]]))),
     ("Logit: x from 0 to 0.5 with alpha 0.0", lambda: Logit(0.0)(xp.asarray([[0.0, 0.5]]))),
     ("Logit: alpha is -0.1", lambda: Logit(-0.1)),
-    (r"Flow: given shape \(3, 8, 8\); needed \(B, 1, 8, 8\)",
+    (r"Flow: x has shape \(3, 8, 8\); needed \(B, 1, 8, 8\)",
      lambda: glow((1, 8, 8)).loss(xp.ones((3, 8, 8)))),
     ("realnvp: scales is -1; needs a whole number of at least 1",
      lambda: realnvp((1, 8, 8), scales=-1)),

@@ -59,14 +59,18 @@ def as_count(model, n, least=0):
     return int(n)
 
 
-def as_batch(model, x):
-    """x as an array of the backend, or the Tensor it is: (B, D) with B at least 1, else ValueError.
-    Numbers that are not float32 become the type of the weights."""
-    x = x if isinstance(x, Tensor) else xp.asarray(x)
-    if x.ndim != 2 or x.shape[1] != model.D or not len(x):
+def as_batch(model, x, shape=None):
+    """x as an array of the backend, or the Tensor it is: (B, *shape), (B, D) if no shape is given,
+    with B at least 1, else ValueError. Numbers that are not float32 become the type of the weights.
+    """
+    x, shape = x if isinstance(x, Tensor) else xp.asarray(x), shape or (model.D,)
+    if tuple(x.shape[1:]) != shape or not len(x):
         raise ValueError(f"{type(model).__name__}: x has shape {tuple(x.shape)}; needed "
-                         f"(B, {model.D}), one example a row and at least one")
-    return x if x.dtype == "float32" else x.astype(model.parameters()[0].dtype)
+                         f"(B, {', '.join(map(str, shape))}), one example a row and at least one")
+    if x.dtype == "float32":
+        return x
+    dtype = (model.parameters() or [x])[0].dtype
+    return x.astype(dtype if dtype.kind == "f" else "float32")
 
 
 def as_labels(model, labels, n, classes):

@@ -17,9 +17,9 @@ from ...engine.backend import normal, uniform, xp
 from ...engine.elementwise import where
 from ...engine.reductions import logsumexp, mean, sum
 from ...engine.shaping import expand_dims, stack
-from ...engine.tensor import Tensor, no_grad
+from ...engine.tensor import no_grad
 from ...nn.linear import check_sizes
-from ..branches import Approximate, as_batch, as_labels
+from ..branches import Approximate, as_batch, as_labels, check_levels
 
 MOST_LEFT = 0.01                # of x_0's variance in x_T, above which x_T is no noise
 
@@ -287,11 +287,8 @@ class DiscreteDiffusion(Diffusion):
         return Categorical(-0.5 * float(self.weight[1]) * d * d)
 
     def _log_likelihood(self, x, x0):
-        values = x.data if isinstance(x, Tensor) else x
-        if not ((values >= 0) & (values < self.k) & (values == xp.floor(values))).all():
-            raise ValueError(f"DiscreteDiffusion: x holds values other than 0..{self.k - 1}; needs "
-                             f"whole numbers below k = {self.k}")
-        return super()._log_likelihood(values.astype(int), x0)
+        check_levels(self, x, self.k)
+        return super()._log_likelihood(x.astype("int64"), x0)
 
     def _emit(self, x0, eta):
         p = self._likelihood(x0)

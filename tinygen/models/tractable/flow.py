@@ -29,7 +29,7 @@ from ...engine.shaping import broadcast_to
 from ...engine.tensor import Tensor, defvjp, no_grad, primitive
 from ...nn import Module, init
 from ...nn.linear import check_sizes
-from ..branches import Tractable
+from ..branches import Tractable, as_batch
 
 
 class Bijection(Module):
@@ -99,10 +99,10 @@ class Flow(Tractable):
 
     def forward(self, x):
         """x (B, ...) -> z (B, ...), logdet (B,)"""
-        return self.f(self._batch(x))
+        return self.f(as_batch(self, x, self.shape))
 
     def inverse(self, z):
-        return self.f.inverse(self._batch(z))
+        return self.f.inverse(as_batch(self, z, self.shape))
 
     def log_prob(self, x):
         z, logdet = self(x)
@@ -111,18 +111,6 @@ class Flow(Tractable):
     def sample(self, n):
         with no_grad():
             return _values(self.f.inverse(self.base.sample(n)))
-
-    def _batch(self, x):
-        """x as floats, of the type of the weights unless they are float32 already."""
-        x = x if isinstance(x, Tensor) else xp.asarray(x)
-        if tuple(x.shape[1:]) != self.shape or not len(x):
-            needed = ", ".join(map(str, ("B", *self.shape)))
-            raise ValueError(f"Flow: given shape {tuple(x.shape)}; needed ({needed}), one example "
-                             "a row and at least one")
-        if x.dtype == "float32":
-            return x
-        kinds = [p.dtype for p in self.parameters()[:1]] or [x.dtype]
-        return x.astype(kinds[0] if kinds[0].kind == "f" else "float32")
 
 
 # --- one matrix for all x -------------------------------------------------------------------------
