@@ -132,10 +132,11 @@ def _formulas(a, b, named):
     needed."""
     pairs = [(f"{p} {q}", s * t) for (p, s), (q, t) in combinations(named.items(), 2)
              if s.shape == t.shape]
-    made = [(f"{name} summed over {_axes(axes)}", t.sum(axes))
-            for name, t in [*named.items(), *pairs] for axes in _subsets(t)]
-    made += [(f"{name} at index 0 of axis {axis}", t.take(0, axis))
-             for name, t in named.items() for axis in range(t.ndim) if t.size]
+    made = [(f"{name} {how} over {_axes(axes)}", f(t, axes))
+            for name, t in [*named.items(), *pairs] for axes in _subsets(t)
+            for how, f in {"summed": numpy.sum, "at its largest": numpy.max}.items()]
+    made += [(f"{name} at index {k} of axis {axis}", t.take(k, axis))
+             for name, t in named.items() for axis in range(t.ndim) if t.size for k in (0, -1)]
     sides = [side for name, t in named.items() if t.ndim == 2
              for side in ((name, t), (name + ".T", t.T))]
     made += [(f"{p} @ {q}", s @ t) for (p, s), (q, t) in product(sides, sides)
@@ -144,12 +145,14 @@ def _formulas(a, b, named):
                      and same(given, t.reshape(given.shape))] for given in (a, b))
     if wrong and right and wrong != right:
         yield True, f"{wrong[0]} where {right[0]} was needed"
+    yield wrong and not right and a.size > 2 and a.shape == b.shape, (
+        f"{wrong and wrong[0]}: the rest of the formula is missing")
 
 
 FORMS = {"{}": lambda t: t, "(1 - {})": lambda t: 1 - t, "(1 + {})": lambda t: 1 + t,
          "{}^2": lambda t: t * t, "sqrt({})": numpy.sqrt, "exp({})": numpy.exp,
          "ln({})": numpy.log, "sqrt(1 - {}^2)": lambda t: numpy.sqrt(1 - t * t),
-         "(1 - {}^2)": lambda t: 1 - t * t, "{0} (1 - {0})": lambda t: t * (1 - t),
+         "(1 + {}^2)": lambda t: 1 + t * t, "(1 - {}^2)": lambda t: 1 - t * t, "{0} (1 - {0})": lambda t: t * (1 - t),
          "(1 - {})^2": lambda t: (1 - t) ** 2}
 
 

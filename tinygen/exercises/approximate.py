@@ -91,6 +91,15 @@ def _elbo_case(name, B, D, Z, **more):
                 mu=random(B, Z, seed=2), logvar=random(B, Z, seed=3), **more)
 
 
+def _elbo_by(kl):
+    """elbo, with another kl(mu, logvar)"""
+    return dict(elbo=lambda x, logits, *q: (x * logits - softplus(logits)).sum(1) - kl(*q))
+
+
+def _weighed_kl(term, k):
+    return lambda *q: _kl(*q) + (k - 1) * GAUSSIAN_KL.terms(*q)[term]
+
+
 ELBO = Exercise(
     "ex30_elbo", "the lower bound of ln p(x) that a VAE climbs",
     right=SimpleNamespace(elbo=lambda x, logits, mu, logvar: (
@@ -101,26 +110,22 @@ ELBO = Exercise(
     terms=lambda x, logits, mu, logvar: {
         "x l": (x * logits).sum(1), "-softplus(l)": -softplus(logits).sum(1),
         "-KL": -_kl(mu, logvar)},
-    variants={"logvar is taken for ln s: e^(2 logvar) is the variance squared": dict(
-        elbo=lambda x, logits, mu, logvar: ELBO.right.elbo(x, logits, mu, 2 * logvar)),
-        "the KL is averaged over the latents: add it up": dict(
-            elbo=lambda x, logits, mu, logvar: (
-                x * logits - softplus(logits)).sum(1) - _kl(mu, logvar) / mu.shape[1]),
+    variants={
+        "the KL is averaged over the latents: add it up": _elbo_by(
+            lambda mu, logvar: _kl(mu, logvar) / mu.shape[1]),
         "the pixels are averaged: add their logarithms up": dict(
             elbo=lambda x, logits, mu, logvar: (
                 x * logits - softplus(logits)).mean(1) - _kl(mu, logvar)),
-        "the KL lacks its -1, one half for each latent": dict(
-            elbo=lambda x, logits, mu, logvar: ELBO.right.elbo(
-                x, logits, mu, logvar) - mu.shape[1] / 2),
-        "a KL added up over the batch: each example has its own": dict(
-            elbo=lambda x, logits, mu, logvar: (
-                x * logits - softplus(logits)).sum(1) - _kl(mu, logvar).sum()),
+        "a KL added up over the batch: each example has its own": _elbo_by(
+            lambda *q: _kl(*q).sum()),
         "softplus(-l) where softplus(l) was needed: ln(1 - sigmoid(l)) = -softplus(l)": dict(
             elbo=lambda x, logits, mu, logvar: (
                 x * logits - softplus(-logits)).sum(1) - _kl(mu, logvar)),
-        "a KL averaged over the batch: each example has its own": dict(
-            elbo=lambda x, logits, mu, logvar: (
-                x * logits - softplus(logits)).sum(1) - _kl(mu, logvar).mean()),
+        "a KL averaged over the batch: each example has its own": _elbo_by(
+            lambda *q: _kl(*q).mean()),
+        "probabilities, where their logarithms were needed": dict(
+            elbo=lambda x, logits, mu, logvar: _sigmoid(
+                (2 * x - 1) * logits).sum(1) - _kl(mu, logvar)),
         "squared differences of x and the probabilities, where their logarithms were needed": dict(
             elbo=lambda x, logits, mu, logvar: -(
                 (x - _sigmoid(logits)) ** 2).sum(1) - _kl(mu, logvar)),
@@ -134,6 +139,11 @@ ELBO = Exercise(
     stronger="sum over pixels of x l - softplus(l), minus the KL of exercise 28. Sums, not means: "
              "one number for each example.",
     solution=(vae.VAE,))
+ELBO.variants |= {f"in the KL: {words}": _elbo_by(f["gaussian_kl"])
+                  for words, f in GAUSSIAN_KL.variants.items()}
+ELBO.variants |= {f"in the KL: the term '{term}' {state}": _elbo_by(_weighed_kl(term, k))
+                  for term in ("s^2 / 2", "mu^2 / 2", "-1 / 2", "-logvar / 2")
+                  for k, state in ((0, "is missing"), (-1, "is negated"))}
 
 
 # --- 31: EM ---------------------------------------------------------------------------------------
@@ -184,9 +194,9 @@ EM_STEP = Exercise(
                 1, keepdims=True)))),
         "the variances are taken around the old means": _em_variant(
             lambda x, w, m, v: dict(centre=m)),
-        "the means are divided by N where n_k, the component's own count, was needed": dict(
-            em_step=lambda x, *args: (*_em(x, *args)[:2], x @ _em(x, *args)[0] / len(x),
-                                      _em(x, *args)[3])),
+        "divided by N where n_k, the component's own count, was needed": dict(
+            em_step=lambda x, *args: (
+                lambda r, w, m, v: (r, w, m * w, v * w))(*_em(x, *args))),
         "the density is taken for r: each row is still to be divided by its sum": dict(
             em_step=lambda x, w, m, v: (w * np.exp(-0.5 * (x[:, None] - m) ** 2 / v) / np.sqrt(
                 2 * np.pi * v), *_em(x, w, m, v)[1:])),

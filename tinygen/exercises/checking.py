@@ -8,6 +8,7 @@ Both answers run on every case. A case where they differ is handed to engine/dia
 cases fail, and which do not, says the rest: right only for a batch of 1, wrong at large inputs.
 """
 import inspect
+import math
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -29,6 +30,9 @@ VAGUE = (*UNSURE, "right only", "right for", "the right numbers", "shape")
 SCALES = {1: "", -1: ", and negated", 2: ", and 2 times too large", 0.5: ", and 2 times too small"}
 FORMS = {"negated": numpy.negative, "positive": abs, "turned around": numpy.flip,
          "squared": numpy.square, "all ones: is it forgotten?": numpy.ones_like}
+RARE = {"0: is it forgotten?": numpy.zeros_like, "doubled": lambda v: 2 * v,
+        "halved": lambda v: v / 2, "its mean": lambda v: v.mean() + 0 * v,
+        "times ln 2: is the base 2, not e?": lambda v: math.log(2) * v}
 
 
 class Case:
@@ -245,19 +249,20 @@ def _altered(exercise, case, fault, runs):
     """What other function, or which other arguments, would give just what was given: in words, or
     None. It must hold in every ordinary case, and other arguments in more than one: in one case
     much is equal by chance."""
-    vague = fault.what.startswith(VAGUE)
-    ordinary = [(c, given[fault.name], _ways(exercise, c, vague)) for c, given, _ in runs
+    forms = FORMS if fault.what.startswith("the factor") else {**FORMS, **RARE}
+    forms = forms if fault.what.startswith(VAGUE) else {}
+    ordinary = [(c, given[fault.name], _ways(exercise, c, forms)) for c, given, _ in runs
                 if fault.name in (given or {}) and (c is case or not c.fault)] if fault.name else ()
     results = {words: [(c, given, _result(ways.get(words), fault.name))
-                       for c, given, ways in ordinary] for words in _ways(exercise, case, vague)}
-    for (k, also), words in product(SCALES.items() if vague else [(1, "")], results):
+                       for c, given, ways in ordinary] for words in _ways(exercise, case, forms)}
+    for (k, also), words in product(SCALES.items() if forms else [(1, "")], results):
         told = [_close(numpy.asarray(given), k * result, c.args)
                 for c, given, result in results[words] if result is not None]
         if all(told) and len(told) > (words not in exercise.variants):
             return words + also
 
 
-def _ways(exercise, case, vague):
+def _ways(exercise, case, forms):
     """{words: what the right functions, or arguments, give when changed in this way}"""
     def changed(functions={}, **args):
         answer = SimpleNamespace(**{**vars(exercise.right), **functions})
@@ -270,21 +275,20 @@ def _ways(exercise, case, vague):
         return {name: result - (1 - k) * term for name, result in changed().items()
                 if _close(numpy.asarray(result), total, case.args)}
     ways = {words: partial(changed, functions) for words, functions in exercise.variants.items()}
-    if not vague:
+    if not forms:
         return ways
     arrays = {k: v for k, v in case.args.items() if isinstance(v, numpy.ndarray)}
     if all(v.ndim == 2 for v in arrays.values()):
         ways["right along the other axis"] = partial(turned, **{k: v.T for k, v in arrays.items()})
-    for p, q in combinations(arrays, 2):
-        if arrays[p].shape == arrays[q].shape:
-            ways[f"right if {p} and {q} were exchanged"] = partial(
-                changed, **{p: arrays[q], q: arrays[p]})
+    numbers = {k: v for k, v in case.args.items() if isinstance(v, float)}
+    for (p, s), (q, t) in combinations({**arrays, **numbers}.items(), 2):
+        if numpy.shape(s) == numpy.shape(t):
+            ways[f"right if {p} and {q} were exchanged"] = partial(changed, **{p: t, q: s})
     for k, v in _floats(arrays).items():
-        for form, f in FORMS.items():
+        for form, f in forms.items():
             ways[f"right if {k} were {form}"] = partial(changed, **{k: f(v)})
-    for k, v in case.args.items():
-        if isinstance(v, float):
-            ways[f"right if {k} were 1: is it forgotten?"] = partial(changed, **{k: 1.0})
+    for k in numbers:
+        ways[f"right if {k} were 1: is it forgotten?"] = partial(changed, **{k: 1.0})
     parts = exercise.parts(**case.args) if exercise.parts else {}
     for (p, s), (q, t) in product(_floats(arrays).items(), _floats({**parts, **arrays}).items()):
         if p != q and s.shape == t.shape:

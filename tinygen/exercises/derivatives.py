@@ -226,6 +226,8 @@ SOFTMAX = Exercise(
             softmax_backward=lambda g, y: y * g - (g * y).sum(-1, keepdims=True)),
         "divided by the batch: no mean was taken": dict(
             softmax_backward=lambda g, y: SOFTMAX.right.softmax_backward(g, y) / len(y)),
+        "g y is added up over a column: over its row was needed": dict(
+            softmax_backward=lambda g, y: y * (g - (g * y).sum(0))),
         "that is the derivative of ln softmax": dict(
             softmax_backward=lambda g, y: g - y * g.sum(-1, keepdims=True)),
         "divided by the row's largest x: it is to be taken off": dict(

@@ -282,6 +282,9 @@ ATTENTION = Exercise(
                                                    _weights(q, k).T @ g)),
         "dq and dk lack 1 / sqrt(d), that of the scores": dict(
             attention_backward=lambda g, q, k, v: _attend_backward(g, q, k, v, scaled=0)),
+        "the weights lack 1 / sqrt(d), that of the scores": dict(
+            attention_backward=lambda g, q, k, v: _attend_backward(
+                g, q * q.shape[-1] ** 0.5, k, v)),
         "softmax's derivative lacks the row's sum of dp p": dict(
             attention_backward=lambda g, q, k, v: _attend_backward(g, q, k, v, 0))},
     own={"attention": ("Scores s = q k^T / sqrt(d); weights p = softmax(s), each row adding up to "
