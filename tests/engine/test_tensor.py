@@ -384,15 +384,6 @@ def test_no_grad_records_nothing_and_ends_with_its_block():
         assert close(tg.checkpoint(tg.tanh, t), xp.tanh(x.data))
 
 
-def test_no_grad_serves_a_function_and_those_that_it_calls():
-    x = normal(3)
-
-    @tg.no_grad()
-    def powers(n):
-        return [x] if n == 1 else [*powers(n - 1), powers(n - 1)[-1] * x]
-    assert not any(y.requires_grad for y in powers(4)[1:]) and (x * 2.0).requires_grad
-
-
 def test_detach_cuts_the_graph_and_shares_the_values():
     x = normal(3)
     h = x * 2.0

@@ -19,7 +19,6 @@ import functools
 import inspect
 import itertools
 import threading
-from contextlib import contextmanager
 from heapq import heappop, heappush
 
 import numpy
@@ -433,17 +432,19 @@ def inputs_of(t):
 
 # --- what is recorded, and what is not ------------------------------------------------------------
 
-@contextmanager
-def recording(on):
+class recording:
     """`with recording(on):` records operations, or does not, in this thread."""
-    before, _mode.recording = _mode.recording, on
-    try:
-        yield
-    finally:
-        _mode.recording = before
+
+    def __init__(self, on):
+        self.on = on
+
+    def __enter__(self):
+        self.before, _mode.recording = _mode.recording, self.on
+
+    def __exit__(self, *error):
+        _mode.recording = self.before
 
 
 def no_grad():
-    """`with no_grad():` computes without recording, for sampling and evaluation; `@no_grad()` does
-    so for a function."""
+    """`with no_grad():` computes without recording, for sampling and evaluation."""
     return recording(False)
