@@ -120,8 +120,8 @@ print(f"theta* by formula: nll {best:.4f} nats  mu {x.mean():.4f}  s {x.std():.4
 leaf = [tg.tensor(t.data, requires_grad=True, dtype="float64") for t in early]
 (leaf[1] + tg.mean((leaf[0] - x) ** 2) * tg.exp(-2 * leaf[1]) * 0.5).backward()
 print(f"d loss / d mu, step 5: here {early[0].grad:+.12f}, tinygen {float(leaf[0].grad):+.12f}")
-print("what became which file: Value (Tensor), backward -> engine/tensor.py; "
-      "* (multiply) -> engine/elementwise.py")
+print("what became which file: Value (Tensor) -> engine/tensor.py; "
+      "backward -> engine/backward.py; * (multiply) -> engine/elementwise.py")
 
 # %% The picture: the graph with its gradients, and the way down
 fig, axes = plotting.figure(1, 2, (12, 4))

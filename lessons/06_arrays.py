@@ -129,7 +129,8 @@ mu = tg.tanh(tg.tensor(x1) @ leaf[0] + leaf[1]) @ leaf[2] + leaf[3]
 (tg.sum((mu - x2) ** 2 * tg.exp(-2 * leaf[4])) * (0.5 / len(x2)) + leaf[4]).backward()
 off = max(abs(tg.to_numpy(a.grad) - b.grad).max() for a, b in zip(leaf, tensors))
 print(f"largest difference of any gradient from tinygen's: {off:.1e}")
-print("what became which file: unbroadcast -> engine/tensor.py; @ (matmul) -> engine/products.py")
+print("what became which file: unbroadcast -> engine/backward.py; "
+      "@ (matmul) -> engine/products.py")
 
 # %% The picture: the curve, and what was learned
 fig, axes = plotting.figure(1, 2, (11, 4))

@@ -133,7 +133,8 @@ through = float(np.sum(grad(penalty, w)))       # w was stretched over a: add it
 b, v = tg.tensor(a.data, requires_grad=True), tg.tensor(w.data, requires_grad=True)
 same = tg.grad(tg.sum((tg.grad(tg.sum(tg.tanh(v * b)), b, create_graph=True) - 1) ** 2), v).item()
 print(f"d penalty / d w: this lesson {through:+.10f}, tinygen {same:+.10f}")
-print("what became which file: primitive, rules (defvjp), grad -> engine/tensor.py")
+print("what became which file: primitive, rules (defvjp) -> engine/tensor.py; "
+      "grad -> engine/backward.py")
 
 # %% The picture
 fig, axes = plotting.figure(1, 1, (7, 4))

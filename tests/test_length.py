@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "tinygen"
-CORE = ["tensor", "backend", "blocks", "checkpoint", "halves"]
+CORE = ["tensor", "backward", "backend", "blocks", "checkpoint", "halves"]
 OPERATIONS = ["elementwise", "reductions", "shaping", "products", "fused", "convolution", "pooling"]
 BESIDE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
           tokenize.ENDMARKER}

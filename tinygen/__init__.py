@@ -4,7 +4,8 @@ Reading order, each file importing only from those before it:
 
     engine/backend.py     xp: NumPy on the CPU, CuPy on the GPU
     engine/blocks.py      long arrays in pieces that fit in cache, on two threads
-    engine/tensor.py      Tensor, primitive, defvjp: how a gradient is found
+    engine/tensor.py      Tensor, primitive, defvjp: what is recorded, and the rules beside it
+    engine/backward.py    backward, grad: the walk back
     engine/checkpoint.py  computing again instead of keeping
     engine/halves.py      two halves of a batch, each on a processor
     engine/elementwise.py, shaping.py, reductions.py    the operations: on elements, of shapes,
@@ -24,6 +25,7 @@ Reading order, each file importing only from those before it:
 """
 from . import distributions, nn, optim
 from .engine.backend import seed, to_numpy, use, xp
+from .engine.backward import grad
 from .engine.checkpoint import checkpoint
 from .engine.convolution import conv2d, conv_transpose2d
 from .engine.elementwise import (abs, add, astype, clip, cos, divide, exp, gelu, leaky_relu, log,
@@ -39,8 +41,7 @@ from .engine.reductions import (cumsum, log_softmax, logsumexp, max, mean, min, 
                                 var)
 from .engine.shaping import (broadcast_to, concatenate, expand_dims, flip, getitem, pad, reshape,
                              split, squeeze, stack, swapaxes, take_along_axis, transpose)
-from .engine.tensor import (Tensor, defvjp, defvjp_joint, grad, no_grad, primitive,
-                            tensor)
+from .engine.tensor import Tensor, defvjp, defvjp_joint, no_grad, primitive, tensor
 from .engine.trace import debug, trace
 
 __version__ = "0.1.0"

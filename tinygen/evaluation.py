@@ -9,9 +9,10 @@ from numbers import Integral, Real
 import numpy
 
 from .engine.backend import normal, to_numpy, xp
+from .engine.backward import grad
 from .engine.fused import cross_entropy
 from .engine.products import linear
-from .engine.tensor import grad, no_grad, tensor
+from .engine.tensor import no_grad, tensor
 from .nn.linear import check_sizes
 from .optim import Adam, cosine
 

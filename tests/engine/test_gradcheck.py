@@ -12,7 +12,8 @@ from tinygen.engine.gradcheck import GradientError, gradcheck
 from tinygen.engine.products import matmul
 from tinygen.engine.reductions import log_softmax, logsumexp, softmax, sum
 from tinygen.engine.shaping import transpose
-from tinygen.engine.tensor import Tensor, defvjp, grad, primitive, tensor
+from tinygen.engine.backward import grad
+from tinygen.engine.tensor import Tensor, defvjp, primitive, tensor
 
 
 def normal(*shape, seed=0):

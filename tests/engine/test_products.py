@@ -11,7 +11,8 @@ from tinygen.engine.gradcheck import gradcheck
 from tinygen.engine.pooling import avg_pool2d, max_pool2d, upsample
 from tinygen.engine.products import einsum, linear, matmul
 from tinygen.engine.reductions import sum
-from tinygen.engine.tensor import Tensor, grad, tensor
+from tinygen.engine.backward import grad
+from tinygen.engine.tensor import Tensor, tensor
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from tinygen.engine import backend, tensor as engine, trace as tracing
 from tinygen.engine.backend import to_numpy, xp
 from tinygen.engine.elementwise import exp, log, multiply, sqrt, tanh, where
 from tinygen.engine.reductions import softmax, sum
-from tinygen.engine.tensor import grad, no_grad, tensor
+from tinygen.engine.backward import grad
+from tinygen.engine.tensor import no_grad, tensor
 from tinygen.engine.trace import debug, trace
 
 ROOT = Path(__file__).parents[2]

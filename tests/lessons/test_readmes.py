@@ -63,7 +63,7 @@ def test_both_say_which_lessons_take_other_data(world, flag):
 
 @pytest.mark.parametrize("number", ["05", "06", "07", "08", "09"])
 def test_what_a_lesson_grew_is_in_the_file_it_names(number):
-    """"Value (Tensor), backward -> engine/tensor.py": in brackets the package's name, if another."""
+    """"rules (defvjp) -> engine/tensor.py": in brackets the package's name, if another."""
     said, = re.findall(rf"^\| \[{number} .*`what became which file: (.*)` \|$", ENGLISH, re.M)
     lesson, = LESSONS.glob(f"{number}_*.py")
     for names, file in re.findall(r"(.+?) -> (\S+\.py)(?:; |$)", said):

@@ -4,7 +4,8 @@ A graph keeps every value that a rule may need. A checkpointed function keeps on
 given; when backward comes to it, it runs a second time, recorded, and the walk goes through that.
 """
 from . import backend
-from .tensor import Tensor, _grad, behind, defvjp_joint, primitive, recording
+from .backward import _grad, behind
+from .tensor import Tensor, defvjp_joint, primitive, recording
 
 
 def checkpoint(f, *xs):

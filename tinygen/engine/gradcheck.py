@@ -16,8 +16,9 @@ import numpy
 
 from . import backend
 from .backend import to_numpy, xp
+from .backward import _grad
 from .diagnosis import ALIKE, diagnose, same
-from .tensor import Tensor, _grad, tensor
+from .tensor import Tensor, tensor
 
 STEP, SMALL_STEP = 1e-4, 1e-6   # the second decides where the first seems to reach over a kink
 RTOL, ROUNDING = 3e-10, 5e-15   # of the slope's terms; of what is subtracted, before division

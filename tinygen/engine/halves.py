@@ -8,7 +8,8 @@ import functools
 
 from . import blocks
 from .backend import xp
-from .tensor import Tensor, _check_scalar, _mode, _walk_back, defvjp_joint, primitive
+from .backward import _check_scalar, _walk_back
+from .tensor import Tensor, _mode, defvjp_joint, primitive
 
 
 def in_halves(loss, *batch):

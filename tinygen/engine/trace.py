@@ -16,6 +16,7 @@ from collections import namedtuple
 
 from . import tensor
 from .backend import xp
+from .backward import _walk_back, behind, inputs_of
 from .tensor import Tensor
 
 # --- the graph as text and as a drawing -----------------------------------------------------------
@@ -87,13 +88,13 @@ def trace(y, names=None):
     if not isinstance(y, Tensor):
         raise TypeError(f"trace: needs a Tensor, got {type(y).__name__}")
     called = {t.birth: name for name, t in (names or {}).items()}
-    reached = [t for _, t in sorted(tensor.behind(y).items())]      # oldest first
+    reached = [t for _, t in sorted(behind(y).items())]      # oldest first
     norms, number, rows = _gradient_norms(y, reached), {}, []
     for i, t in enumerate(reached):
         number[t.birth] = i
         name = [called.get(t.birth), t.op and t.op.__name__]
         rows.append(Row(name=" = ".join(filter(None, name)),
-                        inputs=tuple(number[a.birth] for a in tensor.inputs_of(t)),
+                        inputs=tuple(number[a.birth] for a in inputs_of(t)),
                         shapes=tuple(a.shape for a in t.args if hasattr(a, "shape")),
                         shape=t.shape, dtype=t.dtype, gradient=norms.get(t.birth)))
     return Trace(rows)
@@ -107,7 +108,7 @@ def _gradient_norms(y, reached):
 
     if y.requires_grad:
         wanted = {t.birth: True for t in reached if t.requires_grad}
-        tensor._walk_back(y, xp.ones_like(y.data), deliver, wanted)
+        _walk_back(y, xp.ones_like(y.data), deliver, wanted)
     return norms
 
 

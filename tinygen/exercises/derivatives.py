@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from ..engine import elementwise, fused, products, reductions, tensor
+from ..engine import backward, elementwise, fused, products, reductions
 from .checking import Case, Exercise, named, random
 
 
@@ -144,7 +144,7 @@ def _broadcast_case(name, shape, *stretched, **more):
 
 BROADCASTING = Exercise(
     "ex05_broadcasting", "the way back of broadcasting",
-    right=SimpleNamespace(unbroadcast=tensor.unbroadcast),
+    right=SimpleNamespace(unbroadcast=backward.unbroadcast),
     run=lambda answer, g, shape: {"dx": answer.unbroadcast(g, shape)},
     cases=[_broadcast_case("not stretched", (2, 3), 2, 3,
                            fault="wrong where nothing was stretched"),
@@ -163,7 +163,7 @@ BROADCASTING = Exercise(
     hint="Each element of x was used several times. What do gradients of several uses do?",
     stronger="They add up. Sum over the axes that are new in front, then over the axes where shape "
              "has 1 and g has more, keeping those.",
-    solution=(tensor.unbroadcast,))
+    solution=(backward.unbroadcast,))
 
 
 # --- 6: matmul ------------------------------------------------------------------------------------

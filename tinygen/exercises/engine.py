@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from ..engine import elementwise, tensor
+from ..engine import backward, elementwise, tensor
 from .checking import Case, Exercise, named, random
 from .running import Wrong
 
@@ -58,7 +58,7 @@ ORDER = Exercise(
          "y made from a and d, d from c, c from b, b from a.",
     stronger="Collect all nodes that y was made from, with a list as a stack instead of recursion. "
              "Numbers tell age: sort them, the youngest first.",
-    solution=(tensor._walk_back,), keeps_float32=False)
+    solution=(backward._walk_back,), keeps_float32=False)
 
 
 # --- 19: adding gradients up ----------------------------------------------------------------------
@@ -119,7 +119,7 @@ ACCUMULATION = Exercise(
     hint="What is already there when the second gradient arrives?",
     stronger="total[a] = total[a] + new if a is there, else new. Not +=: the array may be the same "
              "object as another node's gradient.",
-    solution=(tensor._walk_back,))
+    solution=(backward._walk_back,))
 
 
 # --- 20: no_grad ----------------------------------------------------------------------------------
@@ -193,6 +193,6 @@ SECOND = Exercise(
          "two derivatives, each times gg.",
     stronger="By g it is linear: gg (1 - y^2). By x: d(1 - y^2)/dx = -2 y dy/dx, and "
              "dy/dx = 1 - y^2 once more.",
-    solution=(elementwise.tanh, tensor.grad))
+    solution=(elementwise.tanh, backward.grad))
 
 EXERCISES = [ORDER, ACCUMULATION, NO_GRAD, SECOND]

@@ -10,9 +10,10 @@ import functools
 from collections import namedtuple
 
 from ...engine.backend import to_numpy, uniform, xp
+from ...engine.backward import grad
 from ...engine.elementwise import relu, softplus, sqrt
 from ...engine.reductions import mean
-from ...engine.tensor import Tensor, grad, no_grad
+from ...engine.tensor import Tensor, no_grad
 
 Objective = namedtuple("Objective", "critic generator")
 
