@@ -242,6 +242,13 @@ def test_pictures_sum_to_one_and_samples_follow(make, shape):
     assert P.max() > 1.5 * P.mean()
 
 
+@pytest.mark.parametrize("make", [realnvp, glow])
+def test_the_first_batch_has_variance_one(make):
+    """ActNorm makes it so, couplings start as the identity, rotations keep the sum of squares."""
+    z = tg.to_numpy(make((1, 8, 8), 1, hidden=8, levels=4)(stripes(100))[0])
+    assert abs(z.mean()) < 1e-3 and z.var() == pytest.approx(1, abs=1e-3)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_samples_are_pictures_and_float32_stays(name):
     model = MODELS[name]()

@@ -76,6 +76,14 @@ def test_log_prob_adds_up_what_step_says(name):
     assert np.allclose(log_prob(model, x), total, rtol=1e-12)
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_first_state_is_zero(cell):
+    state = make(cell).start(2)
+    state = state if isinstance(state, tuple) else (state,)
+    assert all(part.shape == (2, 8) and part.dtype == np.float64 and not part.any()
+               for part in state)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_filling_does_not_count_and_gets_no_gradient(name):
     model, x = make(name), all_names(3)

@@ -219,7 +219,7 @@ class Memory:
     that place, or the whole picture as it is so far, and remembers it."""
 
     def __init__(self, size):
-        self.size, self.inputs, self.kernels = size, {}, {}
+        self.size, self.inputs = size, {}
 
     def at(self, i, columns):
         def conv(layer, x):
@@ -228,13 +228,12 @@ class Memory:
             if layer not in self.inputs:
                 shape = len(x), H + 2 * p, W + 2 * q, x.shape[3]
                 self.inputs[layer] = xp.zeros(shape, layer.W.dtype)
-                self.kernels[layer] = layer.W.data * layer.mask
             seen = self.inputs[layer]
             inside = seen[:, p:p + H, q:q + W]
             if x.shape[1:3] != self.size:
                 inside = inside[:, i:i + 1, columns]
             inside[...] = x
             window = seen[:, i:i + 2 * p + 1, columns.start:columns.stop + 2 * q]
-            return conv2d(window.transpose(0, 3, 1, 2), self.kernels[layer], layer.b.data,
+            return conv2d(window.transpose(0, 3, 1, 2), layer.W.data, layer.b.data,
                           taps=layer.settings["taps"])
         return conv
