@@ -475,14 +475,16 @@ def test_grey_levels_are_learned_and_drawn():
     assert set(np.unique(drawn)) == {0, 1, 2, 3, 4} and np.corrcoef(drawn.T)[0, 1] > 0.7
 
 
-def test_convolutions_code_and_decode_pictures():
-    model = VAE(64, 3, coders=conv_coders(8, 3, (2, 4)))
-    x = (np.random.default_rng(0).random((5, 64)) < 0.3).astype("f")
+@pytest.mark.parametrize("colours", [1, 3])
+def test_convolutions_code_and_decode_pictures(colours):
+    D = colours * 64
+    model = VAE(D, 3, coders=conv_coders(8, 3, (2, 4), colours=colours))
+    x = (np.random.default_rng(0).random((5, D)) < 0.3).astype("f")
     z = model.encode(x).rsample(2)                              # (2, 5, Z)
     logits = tg.to_numpy(model.decode(z).logits)
     rows = tg.to_numpy(model.decode(z.reshape(10, 3)).logits)
-    assert logits.shape == (2, 5, 64) and np.allclose(logits.reshape(10, 64), rows, atol=1e-6)
-    assert model.log_prob_bound(x, 3, chunk=2).shape == (5,) and model.sample(2).shape == (2, 64)
+    assert logits.shape == (2, 5, D) and np.allclose(logits.reshape(10, D), rows, atol=1e-6)
+    assert model.log_prob_bound(x, 3, chunk=2).shape == (5,) and model.sample(2).shape == (2, D)
     model.loss(x).backward()
     assert len(model.parameters()) == 12
     assert all(tg.to_numpy(p.grad).any() for p in model.parameters())

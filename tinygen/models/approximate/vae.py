@@ -23,22 +23,23 @@ from .priors import StandardNormal
 
 # --- the encoder and the decoder, and what the decoder's numbers mean -----------------------------
 
-def conv_coders(side, latent, channels=(16, 32), activation=relu):
-    """(encoder, decoder) for VAE(side * side, latent, coders=...): two convolutions of stride 2
-    down, two transposed ones up.   x (B, side^2) -> (B, 2 Z);   z (..., Z) -> (..., side^2)"""
+def conv_coders(side, latent, channels=(16, 32), activation=relu, colours=1):
+    """(encoder, decoder) for VAE(colours * side * side, latent, coders=...), pictures as rows: two
+    convolutions of stride 2 down, two transposed ones up.   (B, D) -> (B, 2 Z); (..., Z) -> (..., D)
+    """
     if side % 4:
         raise ValueError(f"conv_coders: side is {side}; needs a multiple of 4 (halved twice)")
     a, b = channels
     small = side // 4
-    encoder = Sequential(lambda x: x.reshape(-1, 1, side, side),
-                         Conv2d(1, a, 4, stride=2, padding=1), activation,
+    encoder = Sequential(lambda x: x.reshape(-1, colours, side, side),
+                         Conv2d(colours, a, 4, stride=2, padding=1), activation,
                          Conv2d(a, b, 4, stride=2, padding=1), activation,
                          lambda h: h.reshape(-1, b * small * small),
                          Linear(b * small * small, 2 * latent))
     decoder = Sequential(Linear(latent, b * small * small), activation,
                          lambda h: h.reshape(-1, b, small, small),
                          ConvTranspose2d(b, a, 4, stride=2, padding=1), activation,
-                         ConvTranspose2d(a, 1, 4, stride=2, padding=1))
+                         ConvTranspose2d(a, colours, 4, stride=2, padding=1))
     return encoder, decoder
 
 
