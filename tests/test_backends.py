@@ -8,7 +8,6 @@ import copy
 import importlib
 import inspect
 import re
-import subprocess
 import sys
 from pathlib import Path
 

@@ -190,13 +190,13 @@ class Classifier(Module):
     def forward(self, x):
         return self.head(self.body(x))
 
-    def features(self, x, batch_size=1000):
+    def features(self, x):
         """(n, D) -> (n, hidden[-1]), on the host"""
-        return in_batches(self.body, x, batch_size)
+        return in_batches(self.body, x)
 
-    def labels(self, x, batch_size=1000):
+    def labels(self, x):
         """The likeliest label of each x, (n,) on the host"""
-        return in_batches(self, x, batch_size).argmax(1)
+        return in_batches(self, x).argmax(1)
 
 
 def train_classifier(x, labels, steps=1500, hidden=(256, 64), batch_size=100, rng=None,

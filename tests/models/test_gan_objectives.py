@@ -2,7 +2,6 @@
 
     p real, q generated;   C a critic, here often linear: C(x) = x . w + b, of slope |w| everywhere
 """
-import functools
 import math
 from statistics import NormalDist
 

@@ -1,6 +1,5 @@
 """The VQ-VAE: its quantiser, its two ways to move a codebook, and a bound that is one."""
 import itertools
-import math
 
 import numpy as np
 import pytest

@@ -61,20 +61,19 @@ def _halvings(size, asker):
     return side, times
 
 
-def dcgan_generator(latent, size, channels=1, width=32, norm=True):
+def dcgan_generator(latent, size, channels=1, width=32):
     """z (n, Z) -> logits of pictures (n, channels * size * size): a linear map to small pictures of
     many channels, then transposed convolutions that double the side and halve the channels.
 
-    norm: batch normalisation after each but the last. `width` channels before the last.
+    Batch normalisation after each but the last. `width` channels before the last.
     Source: Radford et al. 2016, section 3."""
     side, times = _halvings(size, "dcgan_generator")
     wide = width * 2 ** (times - 1)
-    layers = [Linear(latent, wide * side * side), *([BatchNorm1d(wide * side * side)] * norm), relu,
+    layers = [Linear(latent, wide * side * side), BatchNorm1d(wide * side * side), relu,
               lambda x: x.reshape(len(x), wide, side, side)]
     for i in range(times - 1):
         n = wide // 2 ** (i + 1)
-        layers += [ConvTranspose2d(2 * n, n, 4, stride=2, padding=1), *([BatchNorm2d(n)] * norm),
-                   relu]
+        layers += [ConvTranspose2d(2 * n, n, 4, stride=2, padding=1), BatchNorm2d(n), relu]
     return Sequential(*layers, ConvTranspose2d(width, channels, 4, stride=2, padding=1),
                       lambda x: x.reshape(len(x), channels * size * size))
 
