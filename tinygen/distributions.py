@@ -149,18 +149,19 @@ class Categorical:
         u = backend.uniform(_drawn(shape, logits.shape), logits.dtype)
         return xp.argmax(logits - xp.log(-xp.log(u + 1e-20)), axis=-1)
 
-    def _mean_log_prob(self, q):
-        """sum p ln q over the x that are possible: 0 ln 0 = 0"""
-        p = softmax(self.logits)
-        return sum(p * where(p > 0, log_softmax(q.logits), 0.0), -1)
+    def _log_probs(self, weight):
+        """ln p of every x, but 0 where its weight is 0: there weight ln p is 0, also for p = 0"""
+        return where(weight > 0, log_softmax(self.logits), 0.0)
 
     def entropy(self):
-        return -self._mean_log_prob(self)
+        p = softmax(self.logits)
+        return -sum(p * self._log_probs(p), -1)
 
     def kl(self, q):
-        """sum p ln p - sum p ln q"""
+        """sum p (ln p - ln q)"""
         _check_family(self, q)
-        return self._mean_log_prob(self) - self._mean_log_prob(q)
+        p = softmax(self.logits)
+        return sum(p * (self._log_probs(p) - q._log_probs(p)), -1)
 
 
 class _Levels:
