@@ -35,8 +35,16 @@ def test_the_command_writes_once(tmp_path, monkeypatch, capsys):
     assert (tmp_path / f"{LESSONS[0].stem}.ipynb").read_text(encoding="utf-8") == first
 
 
-def test_no_file_is_one_sentence(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["notebook", str(tmp_path / "none.py")])
+def test_without_a_docstring_every_line_is_code():
+    assert notebook.cells("3\n# %% a\nx = 1\n") == [("", "3"), ("a", "x = 1")]
+
+
+@pytest.mark.parametrize("text, says", [(None, "none.py"), ("x = 1\ny = (\n", "none.py: line 2: ")])
+def test_no_file_and_no_python_are_one_sentence(text, says, tmp_path, monkeypatch, capsys):
+    lesson = tmp_path / "none.py"
+    monkeypatch.setattr("sys.argv", ["notebook", str(lesson)])
+    if text:
+        lesson.write_text(text)
     with pytest.raises(SystemExit):
         notebook.main()
-    assert "none.py" in capsys.readouterr().err
+    assert says in capsys.readouterr().err

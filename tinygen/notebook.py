@@ -17,17 +17,14 @@ from .commands import one_sentence
 def cells(source):
     """[(heading, code), ...] of a script; the first has the docstring as its heading."""
     first, *rest = re.split(r"^# %%", source, flags=re.MULTILINE)
-    parts = [(ast.get_docstring(ast.parse(first)) or "", _after_docstring(first))]
+    tree = ast.parse(first)
+    text = ast.get_docstring(tree)
+    after = "\n".join(first.splitlines()[tree.body[0].end_lineno:]) if text else first
+    parts = [(text or "", after)]
     for part in rest:
         heading, _, code = part.partition("\n")
         parts.append((heading.strip(), code))
     return [(heading, code.strip("\n")) for heading, code in parts]
-
-
-def _after_docstring(code):
-    body = ast.parse(code).body
-    has = body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant)
-    return "\n".join(code.splitlines()[body[0].end_lineno:]) if has else code
 
 
 def notebook(source):
@@ -53,7 +50,10 @@ def main():
     args = parser.parse_args()
     out = args.out or Path(args.lesson.stem + ".ipynb")
     with one_sentence("notebook"):
-        made = notebook(args.lesson.read_text(encoding="utf-8"))
+        try:
+            made = notebook(args.lesson.read_text(encoding="utf-8"))
+        except SyntaxError as error:
+            raise ValueError(f"{args.lesson}: line {error.lineno}: {error.msg}") from None
         if out.exists():
             raise FileExistsError(f"{out} exists; move it, or name another file with --out")
         out.write_text(json.dumps(made, indent=1, ensure_ascii=False), encoding="utf-8")
