@@ -24,6 +24,7 @@ from ...engine.tensor import Tensor, no_grad
 from ...nn import CausalConv1d, Embedding, Linear, Module
 from ...nn.linear import check_sizes
 from ..branches import Tractable, as_count, as_ids, drawn
+from .counting import until_boundary
 
 
 class SequenceModel(Tractable):
@@ -68,8 +69,7 @@ class SequenceModel(Tractable):
             raise ValueError(f"{type(self).__name__}: a row of x has no end {self.end}; needs one "
                              "in each row, as the y of datasets.text.padded has")
         x = x[:, :int(xp.argmax(ends, axis=1).max()) + 1]           # no work for filling alone
-        ends = x == self.end
-        counts = xp.cumsum(ends, axis=1) - ends == 0                # up to the first end, and it
+        counts = until_boundary(x, self.end)
         counts[:, self.context - 1:] = False
         return -sum(self._nll(x) * counts, 1)
 

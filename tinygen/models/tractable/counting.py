@@ -259,9 +259,9 @@ class LanguageModel(Tractable):
         return xp.stack([*x, xp.zeros_like(ids)], axis=1)
 
 
-def until_boundary(x):
+def until_boundary(x, boundary=0):
     """True for what counts of x (B, T): everything up to and with the first boundary"""
-    end = x == 0
+    end = x == boundary
     return xp.cumsum(end, axis=1) - end == 0
 
 
