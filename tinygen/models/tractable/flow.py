@@ -298,17 +298,19 @@ class Planar(Bijection):
         self.b = init.constant((1,))
 
     def _u(self):
-        """u (D, 1), and w . u (1, 1)"""
+        """u (D, 1), and 1 + w . u (1, 1): in float32 w . u itself may round to -1"""
         wv = matmul(self.w.T, self.v)
-        wu = softplus(wv) - 1
-        return self.v + (wu - wv) * self.w / sum(self.w * self.w), wu
+        slope = softplus(wv)
+        return self.v + (slope - 1 - wv) * self.w / sum(self.w * self.w), slope
 
     def forward(self, x):
-        (u, wu), y = self._u(), tanh(linear(x, self.w, self.b))
-        return x + y * u.T, log(1 + (1 - y * y) * wu).reshape(-1)
+        (u, slope), y = self._u(), tanh(linear(x, self.w, self.b))
+        y2 = y * y
+        return x + y * u.T, log(y2 + (1 - y2) * slope).reshape(-1)
 
     def inverse(self, z):
-        (u, wu), target = self._u(), linear(z, self.w, self.b)      # a + w . u tanh(a) = target
+        (u, slope), target = self._u(), linear(z, self.w, self.b)   # a + w . u tanh(a) = target
+        wu = slope - 1
         reach, values = xp.abs(_values(wu)), _values(target)
         low, high = values - reach, values + reach
         for _ in range(60):
@@ -316,5 +318,5 @@ class Planar(Bijection):
             below = a + _values(wu) * xp.tanh(a) < values
             low, high = xp.where(below, a, low), xp.where(below, high, a)
         y = xp.tanh(a)
-        a = a - (a + wu * y - target) / (1 + wu * (1 - y * y))
+        a = a - (a + wu * y - target) / (y * y + (1 - y * y) * slope)
         return z - tanh(a) * u.T
