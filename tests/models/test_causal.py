@@ -288,6 +288,8 @@ def test_every_parameter_learns_and_dropout_is_for_training():
     *[(f"temperature is {t!r}; needs", lambda m, t=t: m.sample(1, temperature=t))
       for t in (1e-320, math.inf, math.nan, "hot", None, 10 ** 400)],
     ("length is -3; needs a whole number of at least 0", lambda m: m.sample(1, -3)),
+    ("length is 4; what ends has 4 tokens at most, the prompt's among them",
+     lambda m: type(m)(3, 4, end=0).sample(1, 4, prompt=[1])),
     ("prompt is 1; needs a list of ids", lambda m: m.sample(1, prompt=1)),
     ("x holds 0.5; needs whole numbers from 0 to 2", lambda m: m.sample(1, prompt=[0.5])),
     ("x holds 3; needs whole numbers from 0 to 2", lambda m: m.sample(1, prompt=[3])),

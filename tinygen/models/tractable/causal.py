@@ -131,6 +131,9 @@ class SequenceModel(Tractable):
         if len(prompt):
             self._ids(xp.asarray(prompt)[None])
         check_sizes(name, 0, length=0 if length is None else length)
+        if self.end is not None and (length or 0) > self.context - len(prompt):
+            raise ValueError(f"{name}: length is {length}; what ends has {self.context} tokens at "
+                             "most, the prompt's among them, so leave length out")
 
 
 class GatedConv(Module):
