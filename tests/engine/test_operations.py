@@ -650,6 +650,14 @@ def test_integers_meet_floats_as_float32():
     assert (tg.tensor(np.ones(3)) * tg.tensor([1.0, 2.0, 3.0])).dtype == "float64"
 
 
+@pytest.mark.parametrize("f", [tg.sigmoid, tg.softplus, tg.silu, tg.softmax, tg.log_softmax,
+                               tg.logsumexp, lambda x: tg.cross_entropy(x, [1])])
+def test_bytes_do_not_wrap_around(f):
+    pixels = np.array([[0, 1, 3, 200]], dtype="uint8")
+    wanted = f(xp.asarray(pixels, dtype="float64"))
+    np.testing.assert_allclose(tg.to_numpy(f(xp.asarray(pixels))), tg.to_numpy(wanted), rtol=2e-3)
+
+
 def test_astype_gives_what_was_asked_for():
     x = leaf(xp.asarray([1.5, 2.5], dtype="float32"))
     for dtype in ("float64", "float32", "int64", "bool"):

@@ -114,7 +114,7 @@ defvjp(tanh, lambda g, y, x: g * (1 - y * y))
 @in_blocks
 def sigmoid(x):
     """1 / (1 + e^-x).   dy/dx = y (1 - y)"""
-    y = xp.exp(xp.minimum(-x, 88.0))        # e^88 is the last power of e that float32 holds
+    y = xp.exp(xp.minimum(x * -1.0, 88.0))  # e^88 is the last power of e that float32 holds
     y += 1
     return 1 / y
 defvjp(sigmoid, lambda g, y, x: g * (y * (1 - y)))
@@ -124,7 +124,7 @@ defvjp(sigmoid, lambda g, y, x: g * (y * (1 - y)))
 @in_blocks
 def softplus(x):
     """ln(1 + e^x) = max(x, 0) + ln(1 + e^-|x|).   dy/dx = sigmoid(x)"""
-    y = xp.log1p(xp.exp(-xp.abs(x)))
+    y = xp.log1p(xp.exp(xp.abs(x) * -1.0))  # -x would turn bytes, 1, into 255
     y += xp.maximum(x, 0)
     return y
 defvjp(softplus, lambda g, y, x: g * sigmoid(x))

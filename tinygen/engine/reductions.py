@@ -87,7 +87,7 @@ defvjp(min, _extreme_dx)
 def _shifted_exp(x, axis):
     """e^(x - m) and m = max(x): no power is above e^0. Where max(x) is infinite, m = 0."""
     m = x.max(axis=axis, keepdims=True)
-    m = xp.where(xp.isfinite(m), m, 0)
+    m = xp.where(xp.isfinite(m), m, 0.0)        # also makes floats of bytes, before x - m
     return xp.exp(x - m), m
 
 
