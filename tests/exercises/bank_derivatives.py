@@ -339,9 +339,9 @@ ANSWERS["ex07_softmax"] = Answers(
         mistake("divided by its sum", softmax=np.exp),
         mistake("lacks the factor y_j", softmax_backward=lambda g, y: (
             y * (g - g.sum(-1)[..., None]))),
-        mistake("lacks the factor y_i", softmax_backward=lambda g, y: (
+        mistake("the factor y is missing", softmax_backward=lambda g, y: (
             y * g - (g * y).sum(-1)[..., None])),
-        mistake("no mean was taken", softmax_backward=lambda g, y: softmax_backward(g, y) / len(g)),
+        mistake("the size of axis 0", softmax_backward=lambda g, y: softmax_backward(g, y) / len(g)),
         mistake("float32 lost", softmax=lambda x: softmax(x.astype("float64"))),
         mistake("adds up to 1 along axis 0", softmax=lambda x: np.exp(x) / np.exp(x).sum(0)),
         mistake("derivative of ln softmax",
@@ -437,12 +437,12 @@ ANSWERS["ex09_logsumexp"] = Answers(
                     x - np.logaddexp.reduce(x, axis=-1)[..., None]))],
     mistakes=[
         mistake("wrong at large inputs", logsumexp=lambda x: np.log(np.exp(x).sum(-1))),
-        mistake("taken out and not put back", logsumexp=lambda x: np.log(
+        mistake("term m is missing", logsumexp=lambda x: np.log(
             np.exp(x - x.max(-1, keepdims=True)).sum(-1))),
         mistake("the mean of e", logsumexp=lambda x: logsumexp(x) - np.log(x.shape[-1])),
         mistake("shape", logsumexp=lambda x: logsumexp(x)[..., None]),
-        mistake("the largest x alone", logsumexp=lambda x: np.max(x, -1)),
-        mistake("still to be divided by its sum", logsumexp_backward=lambda g, x: (
+        mistake("at its largest over axis 1", logsumexp=lambda x: np.max(x, -1)),
+        mistake("exp.x. where softmax", logsumexp_backward=lambda g, x: (
             np.exp(x) * g[..., None])),
         mistake("its logarithm is missing", logsumexp=lambda x: np.exp(x).sum(-1)),
         mistake("other axis|shape", logsumexp=lambda x: logsumexp(x.T) if x.ndim == 2 else x),

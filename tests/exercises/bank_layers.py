@@ -64,11 +64,11 @@ def norm_mistakes(axis):
             h - h.sum(axis, keepdims=True) - n * mean(h * n))),
         wrong("factor s is there once too often",
               dx=lambda h, n, s, mean: s * s * (h - mean(h) - n * mean(h * n))),
-        wrong("lacks the factor n", dW=lambda g, n: g.sum(0)),
+        wrong("g summed over axis 0 where g n", dW=lambda g, n: g.sum(0)),
         wrong("a mean where a sum was meant", dW=lambda g, n: (g * n).mean(0)),
         wrong("not summed back", db=lambda g: g),
         wrong("summed.*where|other axis|axis", db=lambda g: g.sum(1)),
-        mistake("W is left out", backward=lambda g, x, W: norm_backward(axis)(
+        mistake("W were all ones", backward=lambda g, x, W: norm_backward(axis)(
             g, x, np.ones_like(W))),
         mistake("the means are taken over the other axis", backward=norm_backward(1 - axis)),
         mistake("- 1 in its place under a square root", backward=norm_by_sample_variance(axis)),
@@ -347,7 +347,7 @@ ANSWERS["ex16_attention"] = Answers(
             attention_backward(g, q, k, v)[i] for i in (0, 2, 1))),
         mistake("lacks the row's sum", attention_backward=part_of(0, lambda g, q, k, v: (
             weights(q, k) * (g @ v.T) @ k / q.shape[1] ** 0.5))),
-        mistake("dp is made with k", attention_backward=lambda g, q, k, v: (
+        mistake("k stands where v", attention_backward=lambda g, q, k, v: (
             *attention_backward(g, q, k, k)[:2], weights(q, k).T @ g)),
         mistake(r"2 times too large \(added twice, or a half", attention_backward=part_of(
             1, lambda g, q, k, v: 2 * attention_backward(g, q, k, v)[1])),

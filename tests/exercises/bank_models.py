@@ -226,14 +226,14 @@ ANSWERS["ex29_reparameterisation"] = Answers(
                 sample_backward=lambda g, mu, logvar, eps: (
                     1 * g, np.exp(logvar / 2) * eps * g / 2))],
     mistakes=[
-        mistake("variance .* where its root", sample=lambda mu, logvar, eps: (
+        mistake("factor s is there once too often", sample=lambda mu, logvar, eps: (
             mu + np.exp(logvar) * eps)),
-        mistake("logvar is used as", sample=lambda mu, logvar, eps: mu + logvar * eps),
-        mistake(r"e\^logvar / 2 where", sample=lambda mu, logvar, eps: (
+        mistake("factor logvar where s", sample=lambda mu, logvar, eps: mu + logvar * eps),
+        mistake(r"factor s is there once too often, and the rest is 2", sample=lambda mu, logvar, eps: (
             mu + 0.5 * np.exp(logvar) * eps)),
         mistake("the noise multiplies mu", sample=lambda mu, logvar, eps: (
             mu * eps + np.exp(0.5 * logvar))),
-        mistake("factor s of the noise", sample=lambda mu, logvar, eps: mu + eps),
+        mistake("the factor s is missing", sample=lambda mu, logvar, eps: mu + eps),
         mistake("mu", sample=lambda mu, logvar, eps: np.exp(0.5 * logvar) * eps),
         mistake("2 times too large", **backward_with(
             lambda g, lv, eps: g * np.exp(0.5 * lv) * eps)),
@@ -278,11 +278,11 @@ ANSWERS["ex30_elbo"] = Answers(
             -((1 / (1 + np.exp(-logits)) - x) ** 2).sum(1) - gaussian_kl(mu, logvar))),
         mistake("those that are 0", elbo=lambda x, logits, mu, logvar: (
             x * np.log(1 / (1 + np.exp(-logits)))).sum(1) - gaussian_kl(mu, logvar)),
-        mistake("the pixels are averaged", elbo=lambda x, logits, mu, logvar: (
+        mistake("weight 0.25", elbo=lambda x, logits, mu, logvar: (
             (x * logits - softplus(logits)).mean(1) - gaussian_kl(mu, logvar))),
         mistake("taken for ln s", elbo=lambda x, logits, mu, logvar: (
             elbo(x, logits, mu, 2 * logvar))),
-        mistake("the KL is averaged", elbo=lambda x, logits, mu, logvar: (
+        mistake("'-KL' has weight 0.2", elbo=lambda x, logits, mu, logvar: (
             (x * logits - softplus(logits)).sum(1) - gaussian_kl(mu, logvar) / mu.shape[1])),
         mistake("'-KL' has weight 2|2 times", elbo=lambda x, logits, mu, logvar: (
             elbo(x, logits, mu, logvar) - gaussian_kl(mu, logvar))),
@@ -340,9 +340,9 @@ ANSWERS["ex31_em_step"] = Answers(
     right=[dict(em_step=em_step), dict(em_step=em_by_loop)],
     mistakes=[
         mistake("divided by its sum", **em_with(r=unnormalised)),
-        mistake("normalised over the points", **em_with(
+        mistake("adds up to 1 along axis 0", **em_with(
             r=lambda *a: unnormalised(*a) / unnormalised(*a).sum(0))),
-        mistake("weights are left out", **em_with(r=lambda x, w, m, v: (
+        mistake("weights were all ones", **em_with(r=lambda x, w, m, v: (
             densities(x, m, v) / densities(x, m, v).sum(1, keepdims=True)))),
         mistake("variances were squared", **em_with(r=lambda x, w, m, v: (
             lambda p: p / p.sum(1, keepdims=True))(w * densities(x, m, v * v)))),
@@ -352,11 +352,11 @@ ANSWERS["ex31_em_step"] = Answers(
             r, r.sum(0), *results[2:]))),
         mistake("around the old means", **em_with(change=lambda r, x, results, old: (
             *results[:3], (r * (x[:, None] - old) ** 2).sum(0) / r.sum(0)))),
-        mistake("standard deviations, where", **em_with(
+        mistake("its square root", **em_with(
             change=lambda r, x, results, old: (*results[:3], np.sqrt(results[3])))),
         mistake("divided by N where n_k", **em_with(change=lambda r, x, results, old: (
             r, results[1], x @ r / len(x), results[3]))),
-        mistake("old weights are given back", em_step=lambda x, w, m, v: (
+        mistake("weights itself", em_step=lambda x, w, m, v: (
             em_step(x, w, m, v)[0], w, *em_step(x, w, m, v)[2:])),
         mistake("1/2 in its exponent", **em_with(r=lambda x, w, m, v: (
             lambda p: p / p.sum(1, keepdims=True))(
@@ -393,11 +393,11 @@ ANSWERS["ex32_k_sample_bound"] = Answers(
             np.logaddexp.reduce(logw, axis=1) - np.log(len(logw)))),
         mistake("k itself is taken off", k_sample_bound=lambda logw: (
             np.logaddexp.reduce(logw, axis=1) - logw.shape[1])),
-        mistake("the bound divided by k", k_sample_bound=lambda logw: (
+        mistake("size of axis 1", k_sample_bound=lambda logw: (
             k_sample_bound(logw) / logw.shape[1])),
         mistake("divided by k - 1", k_sample_bound=lambda logw: k_sample_bound(logw) - np.log(
             (logw.shape[1] - 1) / logw.shape[1])),
-        mistake("largest weight only", k_sample_bound=lambda logw: logw.max(1)),
+        mistake("at its largest", k_sample_bound=lambda logw: logw.max(1)),
         mistake("-ln k' has weight -1|weight", k_sample_bound=lambda logw: (
             k_sample_bound(logw) + 2 * np.log(logw.shape[1]))),
         mistake("negated", k_sample_bound=lambda logw: -k_sample_bound(logw)),

@@ -46,9 +46,9 @@ ANSWERS["ex22_momentum"] = Answers(
            dict(step=lambda p, g, v, lr, momentum: (
                p - lr * g - lr * momentum * v, g + momentum * v))],
     mistakes=[
-        mistake("lr is inside v", step=lr_in_v),
+        mistake("is 1 / lr", step=lr_in_v),
         mistake("old v", step=old_v),
-        mistake("1 - momentum before g", step=as_average),
+        mistake("1 / .1 - momentum", step=as_average),
         mistake("Nesterov", step=nesterov),
         mistake("edits its argument", step=in_place),
         mistake("p climbs", step=lambda p, g, v, lr, momentum: (

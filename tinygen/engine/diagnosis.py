@@ -152,7 +152,8 @@ def _formulas(a, b, named):
 FORMS = {"{}": lambda t: t, "(1 - {})": lambda t: 1 - t, "(1 + {})": lambda t: 1 + t,
          "{}^2": lambda t: t * t, "sqrt({})": numpy.sqrt, "exp({})": numpy.exp,
          "ln({})": numpy.log, "sqrt(1 - {}^2)": lambda t: numpy.sqrt(1 - t * t),
-         "(1 + {}^2)": lambda t: 1 + t * t, "(1 - {}^2)": lambda t: 1 - t * t, "{0} (1 - {0})": lambda t: t * (1 - t),
+         "(1 + {}^2)": lambda t: 1 + t * t, "(1 - {}^2)": lambda t: 1 - t * t,
+         "{0} (1 - {0})": lambda t: t * (1 - t),
          "(1 - {})^2": lambda t: (1 - t) ** 2}
 
 

@@ -68,17 +68,8 @@ REPARAMETERISATION = Exercise(
                                       "z": mu + np.exp(0.5 * logvar) * eps},
     terms=lambda g, mu, logvar, eps: {"mu": mu, "s eps": np.exp(0.5 * logvar) * eps},
     variants={
-        "the variance e^logvar is used where its root, the standard deviation, was needed": dict(
-            sample=lambda mu, logvar, eps: mu + np.exp(logvar) * eps),
-        "e^logvar / 2 where e^(logvar / 2), its root, was needed": dict(
-            sample=lambda mu, logvar, eps: mu + np.exp(logvar) / 2 * eps),
         "the noise multiplies mu: it multiplies s, and mu is added": dict(
-            sample=lambda mu, logvar, eps: mu * eps + np.exp(0.5 * logvar)),
-        "logvar is used as the standard deviation": dict(
-            sample=lambda mu, logvar, eps: mu + logvar * eps),
-        "s multiplies mu as well: only the noise": dict(
-            sample=lambda mu, logvar, eps: np.exp(0.5 * logvar) * (mu + eps)),
-        "the factor s of the noise is missing": dict(sample=lambda mu, logvar, eps: mu + eps)},
+            sample=lambda mu, logvar, eps: mu * eps + np.exp(0.5 * logvar))},
     hint="z = mu + s eps with s = e^(logvar / 2). Differentiate by mu, then by s and s by logvar.",
     stronger="dz/dmu = 1, dz/ds = eps and ds/dlogvar = s / 2; g multiplies each.",
     own={"sample": ("z = mu + s eps, eps ~ N(0, 1), s the standard deviation. How is s made from "
@@ -111,11 +102,6 @@ ELBO = Exercise(
         "x l": (x * logits).sum(1), "-softplus(l)": -softplus(logits).sum(1),
         "-KL": -_kl(mu, logvar)},
     variants={
-        "the KL is averaged over the latents: add it up": _elbo_by(
-            lambda mu, logvar: _kl(mu, logvar) / mu.shape[1]),
-        "the pixels are averaged: add their logarithms up": dict(
-            elbo=lambda x, logits, mu, logvar: (
-                x * logits - softplus(logits)).mean(1) - _kl(mu, logvar)),
         "a KL added up over the batch: each example has its own": _elbo_by(
             lambda *q: _kl(*q).sum()),
         "softplus(-l) where softplus(l) was needed: ln(1 - sigmoid(l)) = -softplus(l)": dict(
@@ -148,10 +134,10 @@ ELBO.variants |= {f"in the KL: the term '{term}' {state}": _elbo_by(_weighed_kl(
 
 # --- 31: EM ---------------------------------------------------------------------------------------
 
-def _responsibilities(x, weights, means, variances, axis=1):
+def _responsibilities(x, weights, means, variances):
     d = x[:, None] - means
     logp = np.log(weights) - 0.5 * (d * d / variances + np.log(2 * np.pi * variances))
-    return np.exp(logp - np.logaddexp.reduce(logp, axis, keepdims=True))
+    return np.exp(logp - np.logaddexp.reduce(logp, 1, keepdims=True))
 
 
 def _em(x, weights, means, variances, r=None, centre=None):
@@ -181,10 +167,6 @@ EM_STEP = Exercise(
            _em_case("equal weights", 7, 2, equal=True, spares="equal weights"),
            _em_case("plain", 5, 2), _em_case("plain, larger", 10, 3)],
     variants={
-        "r is normalised over the points: for each point, its K responsibilities add up to 1":
-            _em_variant(lambda *args: dict(r=_responsibilities(*args, axis=0))),
-        "the weights are left out of Bayes' rule": _em_variant(lambda x, w, m, v: dict(
-            r=_responsibilities(x, np.ones_like(w), m, v))),
         "the density lacks its factor 1 / sqrt(variance)": _em_variant(lambda x, w, m, v: dict(
             r=_responsibilities(x, w * np.sqrt(v), m, v))),
         "the density is divided by the variance where its root was needed": _em_variant(
@@ -200,8 +182,6 @@ EM_STEP = Exercise(
         "the density is taken for r: each row is still to be divided by its sum": dict(
             em_step=lambda x, w, m, v: (w * np.exp(-0.5 * (x[:, None] - m) ** 2 / v) / np.sqrt(
                 2 * np.pi * v), *_em(x, w, m, v)[1:])),
-        "the old weights are given back: the new ones are n_k / N": dict(
-            em_step=lambda x, w, m, v: (_em(x, w, m, v)[0], w, *_em(x, w, m, v)[2:])),
         "the density lacks the 1/2 in its exponent": _em_variant(lambda x, w, m, v: dict(
             r=_responsibilities(x, w, m, v / 2))),
         "the mean of x^2: the mean's own square is to be taken off": dict(
@@ -213,9 +193,7 @@ EM_STEP = Exercise(
             em_step=lambda x, *args: (*_em(x, *args)[:3], x.var() + 0 * args[1])),
         "the variances are divided by n_k - 1: EM divides by n_k": dict(
             em_step=lambda *args: (*_em(*args)[:3], _em(*args)[3] * _em(*args)[0].sum(0) / (
-                _em(*args)[0].sum(0) - 1))),
-        "standard deviations, where variances were asked for": dict(
-            em_step=lambda *args: (*_em(*args)[:3], np.sqrt(_em(*args)[3])))},
+                _em(*args)[0].sum(0) - 1)))},
     hint="First r_nk = p(k | x_n) by Bayes' rule: each row adds up to 1. Then averages of x, each "
          "point counted r_nk times.",
     stronger="n_k = sum_n r_nk; weights n_k / N; means sum_n r_nk x_n / n_k; variances the same "
@@ -248,15 +226,12 @@ K_SAMPLE_BOUND = Exercise(
             k_sample_bound=lambda logw: np.logaddexp.reduce(logw, 1) - np.log(len(logw))),
         "k itself is taken off where ln k was needed": dict(
             k_sample_bound=lambda logw: np.logaddexp.reduce(logw, 1) - logw.shape[1]),
-        "the bound divided by k: the mean is inside the logarithm": dict(
-            k_sample_bound=lambda logw: _bound(logw) / logw.shape[1]),
         "logw averaged with its own weights: the logarithm of the mean weight was needed": dict(
             k_sample_bound=lambda logw: (np.exp(logw - np.logaddexp.reduce(
                 logw, 1, keepdims=True)) * logw).sum(1)),
         "divided by k - 1: the mean of k weights divides by k": dict(
             k_sample_bound=lambda logw: _bound(logw) + np.log(
                 logw.shape[1] / (logw.shape[1] - 1))),
-        "the largest weight only": dict(k_sample_bound=lambda logw: logw.max(1)),
         "the mean weight itself: its logarithm is missing": dict(
             k_sample_bound=lambda logw: np.exp(_bound(logw)))},
     hint="The mean is inside the logarithm. Exercise 9 shows how to keep e^ in range.",

@@ -222,10 +222,6 @@ SOFTMAX = Exercise(
             dict(softmax_backward=lambda g, y: g * y * (1 - y)),
         "the sum over j lacks the factor y_j": dict(
             softmax_backward=lambda g, y: y * (g - g.sum(-1, keepdims=True))),
-        "the sum over j lacks the factor y_i before it": dict(
-            softmax_backward=lambda g, y: y * g - (g * y).sum(-1, keepdims=True)),
-        "divided by the batch: no mean was taken": dict(
-            softmax_backward=lambda g, y: SOFTMAX.right.softmax_backward(g, y) / len(y)),
         "g y is added up over a column: over its row was needed": dict(
             softmax_backward=lambda g, y: y * (g - (g * y).sum(0))),
         "that is the derivative of ln softmax": dict(
@@ -278,12 +274,6 @@ CROSS_ENTROPY = Exercise(
                 logits, labels - 1),
             cross_entropy_backward=lambda logits, labels: (
                 CROSS_ENTROPY.right.cross_entropy_backward(logits, labels - 1))),
-        "the logits stand where softmax(logits) was needed": dict(
-            cross_entropy_backward=lambda logits, labels: (
-                logits - _onehot(labels, logits)) / len(labels)),
-        "ln softmax stands where softmax was needed": dict(
-            cross_entropy_backward=lambda logits, labels: (
-                _log_softmax(logits) - _onehot(labels, logits)) / len(labels)),
         "the gradient by p, -1 / p at the label: softmax's own derivative is missing": dict(
             cross_entropy_backward=lambda logits, labels: -_onehot(labels, logits) * np.exp(
                 -_log_softmax(logits)) / len(labels)),
@@ -348,17 +338,12 @@ LOGSUMEXP = Exercise(
     parts=lambda x, g: {"softmax": _softmax(x), "g spread": g[..., None] + 0 * x, "m": x.max(-1),
                         "e^(x - m)": np.exp(x - x.max(-1, keepdims=True))},
     variants={
-        "m, the row's largest x, was taken out and not put back": dict(
-            logsumexp=lambda x: _logsumexp(x) - x.max(-1)),
         "the sum of e^x itself: its logarithm is missing": dict(
             logsumexp=lambda x: np.exp(_logsumexp(x))),
         "the mean of e^x, where its sum was needed": dict(
             logsumexp=lambda x: _logsumexp(x) - np.log(x.shape[-1])),
         "y itself has no part in the derivative": dict(logsumexp_backward=lambda g, x: (
             (g * _logsumexp(x))[..., None] * _softmax(x))),
-        "the largest x alone: ln sum e^(x - m) is missing": dict(logsumexp=lambda x: x.max(-1)),
-        "e^x is still to be divided by its sum": dict(
-            logsumexp_backward=lambda g, x: g[..., None] * np.exp(x)),
         "softmax(x) is missing: g is spread over its row evenly": dict(
             logsumexp_backward=lambda g, x: g[..., None] + 0 * x)},
     own={"logsumexp": ("ln sum e^x = m + ln sum e^(x - m) for any m. Which m makes every exponent "

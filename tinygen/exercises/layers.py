@@ -48,11 +48,7 @@ def _norm(name, title, axis, over, each):
         variants={"the means are taken over the other axis": dict(
             backward=lambda g, x, W: _norm_backward(g, x, W, 1 - axis)),
             "s is 1 / (var + eps): the square root is missing": dict(
-                backward=lambda g, x, W: _norm_backward(g, x, W, axis, 1)),
-            "dW lacks the factor n: W multiplies n": dict(backward=lambda g, x, W: (
-                _norm_backward(g, x, W, axis)[0], g.sum(0), g.sum(0))),
-            "W is left out: the gradient of n is g W": dict(
-                backward=lambda g, x, W: _norm_backward(g, x, 0 * W + 1, axis))},
+                backward=lambda g, x, W: _norm_backward(g, x, W, axis, 1))},
         hint=f"mu and s depend on every element of {over}: x reaches y by three ways. Go them one "
              "by one, and add up.",
         stronger=f"With h = g W: dx = s (h - mean(h) - n mean(h n)), the means over {over}. dW and "
@@ -277,9 +273,6 @@ ATTENTION = Exercise(
                 *_attend_backward(g, q, k, v)[:2], k @ q.T @ g / q.shape[-1] ** 0.5)),
         "softmax's derivative adds dp p up over a column: over its row was needed": dict(
             attention_backward=lambda g, q, k, v: _attend_backward(g, q, k, v, axis=0)),
-        "dp is made with k: it is g v^T": dict(
-            attention_backward=lambda g, q, k, v: (*_attend_backward(g, q, k, k)[:2],
-                                                   _weights(q, k).T @ g)),
         "dq and dk lack 1 / sqrt(d), that of the scores": dict(
             attention_backward=lambda g, q, k, v: _attend_backward(g, q, k, v, scaled=0)),
         "the weights lack 1 / sqrt(d), that of the scores": dict(

@@ -42,9 +42,6 @@ MOMENTUM = Exercise(
     variants={
         "p moves with the old v: make the new one first": dict(
             step=lambda p, g, v, lr, momentum: (p - lr * v, momentum * v + g)),
-        "lr is inside v: it belongs to the move of p": dict(
-            step=lambda p, g, v, lr, momentum: (
-                p - momentum * v - lr * g, momentum * v + lr * g)),
         "p moves with g alone: it moves with v": dict(
             step=lambda p, g, v, lr, momentum: (p - lr * g, momentum * v + g)),
         "p climbs: the sign of the move is wrong": dict(
@@ -52,9 +49,7 @@ MOMENTUM = Exercise(
                 p + lr * (momentum * v + g), momentum * v + g)),
         "p looks ahead with momentum v + g once more: that is Nesterov's": dict(
             step=lambda p, g, v, lr, momentum: (
-                p - lr * (g + momentum * (momentum * v + g)), momentum * v + g)),
-        "v is an average, with 1 - momentum before g: that is Adam's m": dict(
-            step=lambda p, g, v, lr, momentum: (p, momentum * v + (1 - momentum) * g))},
+                p - lr * (g + momentum * (momentum * v + g)), momentum * v + g))},
     hint="v is a memory of gradients that fades by the factor `momentum`. p moves against v.",
     stronger="v <- momentum v + g, then p <- p - lr v, with the new v. lr does not enter v.",
     solution=(optim.SGD,))
