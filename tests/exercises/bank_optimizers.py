@@ -46,9 +46,9 @@ ANSWERS["ex22_momentum"] = Answers(
            dict(step=lambda p, g, v, lr, momentum: (
                p - lr * g - lr * momentum * v, g + momentum * v))],
     mistakes=[
-        mistake("is 1 / lr", step=lr_in_v),
+        mistake("lr = ", step=lr_in_v),
         mistake("old v", step=old_v),
-        mistake("1 / .1 - momentum", step=as_average),
+        mistake("1 - momentum = ", step=as_average),
         mistake("Nesterov", step=nesterov),
         mistake("edits its argument", step=in_place),
         mistake("p climbs", step=lambda p, g, v, lr, momentum: (
@@ -58,7 +58,7 @@ ANSWERS["ex22_momentum"] = Answers(
             momentum_step(p, g, v, lr, momentum)[0])),
         mistake("exchanged", step=lambda p, g, v, lr, momentum: (
             momentum_step(p, g, v, lr, momentum)[::-1])),
-        mistake("1 / momentum: a factor once", step=lambda p, g, v, lr, momentum: momentum_step(
+        mistake("momentum = 0.7: a factor once", step=lambda p, g, v, lr, momentum: momentum_step(
             p, momentum * g, v, lr, momentum)),
     ])
 

@@ -209,7 +209,7 @@ TERMS = {1: "missing", -1: "there once too often", 2: "taken off where it is to 
 def _terms(a, b, like):
     for name, t in like.items():
         for k, state in TERMS.items():
-            yield b.size > 2 and same(b - a, k * t), f"the term {name} is {state}"
+            yield b.size > 2 and same(b - a, k * t), f"a term {name} is {state}"
 
 
 def _offsets(a, b, like):
@@ -296,16 +296,16 @@ def _hints(k, sizes):
     large, n = abs(k) > 1, max(abs(k), 1 / abs(k))
     hints = [("added twice, or a half left out" if large else "the 2 of a square left out")
              ] * _near(n, 2)
-    hints += [f"{m:.6g} is {what}: {meant[not large]}"
+    whole = {m: what for m, (what, *_) in sizes.items() if what.startswith("the ")}
+    hints += [f"{f'{m} is ' * (m in whole)}{what}: {meant[not large]}"
               for m, (what, *meant) in sizes.items() if _near(n, m)]
-    whole = {m: what for m, (what, *_) in sizes.items() if isinstance(m, int)}
     hints += [f"the square root of {m}, {whole[m]}" for m in whole if _near(n * n, m)]
     unusual = [f"{p} is {whole[p]}, {q} is {whole[q]}: one in place of the other"
                for p, q in permutations(whole, 2) if _near(n, p / q)]
     unusual += [f"{m} is {whole[m]}: {m} - 1 in its place{' under a square root' * root}"
                 for m, root in product(whole, (0, 1))
                 if m > 2 and _near(n ** (1 + root), m / (m - 1), 1e-4)]     # an eps may be in it
-    unusual += [f"{n:.6g} is 2 times {what}: {meant[not large]}"
+    unusual += [f"2 times {what}: {meant[not large]}"
                 for m, (what, *meant) in sizes.items() if m not in whole and _near(n, 2 * m)]
     unusual += ["bits in place of nats"] * _near(n, 1 / math.log(2))
     return ", or ".join(hints or unusual[:2])
@@ -325,9 +325,9 @@ def _sizes(b, named):
     for name, t in named.items():
         if t.ndim == 0 and 0 < t != 1:
             t = float(t)
-            sizes |= {t: (name, often, left_out)} if t > 1 else {
-                1 / t: (f"1 / {name}", left_out, often),
-                1 / (1 - t): (f"1 / (1 - {name})", left_out, often)}
+            sizes |= {t: (f"{name} = {t:.4g}", often, left_out)} if t > 1 else {
+                1 / t: (f"{name} = {t:.4g}", left_out, often),
+                1 / (1 - t): (f"1 - {name} = {1 - t:.4g}", left_out, often)}
     return sizes
 
 

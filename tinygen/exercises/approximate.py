@@ -163,6 +163,7 @@ EM_STEP = Exercise(
     right=SimpleNamespace(em_step=_em),
     run=lambda answer, **args: named(answer.em_step(*args.values()), "responsibilities", "weights",
                                      "means", "variances"),
+    parts=lambda *args, **named: {"n_k": _responsibilities(*args, **named).sum(0)},
     cases=[_em_case("one component", 4, 1, spares="a single component"),
            _em_case("equal weights", 7, 2, equal=True, spares="equal weights"),
            _em_case("plain", 5, 2), _em_case("plain, larger", 10, 3)],

@@ -251,10 +251,13 @@ def _altered(exercise, case, fault, runs):
     much is equal by chance."""
     forms = FORMS if fault.what.startswith("the factor") else {**FORMS, **RARE}
     forms = forms if fault.what.startswith(VAGUE) else {}
-    ordinary = [(c, given[fault.name], _ways(exercise, c, forms)) for c, given, _ in runs
-                if fault.name in (given or {}) and (c is case or not c.fault)] if fault.name else ()
-    results = {words: [(c, given, _result(ways.get(words), fault.name))
-                       for c, given, ways in ordinary] for words in _ways(exercise, case, forms)}
+    kind = str(fault.name).split(" after ")[0]          # "p after 1" and "p after 2": all of them
+    ordinary = [(c, name, given[name], _ways(exercise, c, forms)) for c, given, _ in runs
+                for name in given or {} if name == fault.name or name.startswith(f"{kind} after ")
+                if c is case or not c.fault]
+    results = {words: [(c, given, _result(ways.get(words), name))
+                       for c, name, given, ways in ordinary]
+               for words in _ways(exercise, case, forms)}
     for (k, also), words in product(SCALES.items() if forms else [(1, "")], results):
         told = [_close(numpy.asarray(given), k * result, c.args)
                 for c, given, result in results[words] if result is not None]
@@ -289,6 +292,7 @@ def _ways(exercise, case, forms):
             ways[f"right if {k} were {form}"] = partial(changed, **{k: f(v)})
     for k in numbers:
         ways[f"right if {k} were 1: is it forgotten?"] = partial(changed, **{k: 1.0})
+        ways[f"right if {k} were squared"] = partial(changed, **{k: numbers[k] ** 2})
     parts = exercise.parts(**case.args) if exercise.parts else {}
     for (p, s), (q, t) in product(_floats(arrays).items(), _floats({**parts, **arrays}).items()):
         if p != q and s.shape == t.shape:

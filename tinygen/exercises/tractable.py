@@ -148,7 +148,8 @@ COUPLING = Exercise(
            Case("plain", x=random(3, 4), z=random(3, 4, seed=1)),
            Case("plain, larger", x=random(5, 6), z=random(5, 6, seed=1))],
     variants={
-        "the shift t is missing": _forward_variant(lambda b, s, t: b * np.exp(s)),
+        "the shift t is missing": {**_forward_variant(lambda b, s, t: b * np.exp(s)),
+                                   **_inverse_variant(lambda b, s, t: b * np.exp(-s))},
         "s is used as the factor where e^s was needed": _forward_variant(
             lambda b, s, t: b * s + t, lambda s, t: np.log(abs(s))),
         "net gives s first and then t: they are exchanged": {
@@ -173,7 +174,8 @@ COUPLING = Exercise(
             forward=lambda x, net: (_coupling(x)[0], net(np.split(x, 2, axis=1)[0])[0].prod(1))),
         "the determinant itself: its logarithm was asked for": dict(
             forward=lambda x, net: (_coupling(x)[0], np.exp(_coupling(x)[1]))),
-        "the factor e^s is missing": _forward_variant(lambda b, s, t: b + t),
+        "the factor e^s is missing": {**_forward_variant(lambda b, s, t: b + t),
+                                      **_inverse_variant(lambda b, s, t: b - t)},
         "t is added on the way back: take it off": _inverse_variant(
             lambda b, s, t: (b + t) * np.exp(-s)),
         "logdet adds up e^s where s was needed: ln e^s = s": dict(
