@@ -727,6 +727,8 @@ MISTAKES = [
      r"group_norm: x \(2, 4, 3\) needs W and b of shape \(4,\), got \(3,\) and \(4,\)$"),
     (lambda: tg.group_norm(zeros(2, 4, 3), 1.0, 0.0, 3), ValueError,
      "group_norm: 3 groups do not divide 4 channels$"),
+    (lambda: tg.group_norm(zeros(2, 4, 3), 1.0, 0.0, 0), ValueError,
+     "group_norm: 0 groups do not divide 4 channels$"),
     (lambda: tg.embedding(zeros(4, 3), [0, 4]), IndexError,
      "embedding: ids run from 0 to 4; a table of 4 rows needs 0 to 3$"),
     (lambda: tg.embedding(zeros(4, 3), [-1, 0]), IndexError, "embedding: ids run from -1 to 0"),

@@ -222,7 +222,7 @@ def group_norm(x, W, b, groups, eps=1e-5):
     """As layer_norm, over all elements of each group of channels.   x (B, C, ...), W and b (C,)
     Source: Wu & He 2018."""
     _check_norm("group_norm", x, 1, W, b)
-    if x.shape[1] % groups:
+    if groups < 1 or x.shape[1] % groups:
         raise ValueError(f"group_norm: {groups} groups do not divide {x.shape[1]} channels")
     n = x.reshape(x.shape[0] * groups, math.prod(x.shape[1:]) // groups)
     n = normalize(n, 1.0, 0.0, axis=1, eps=eps, saved={}).reshape(x.shape)
