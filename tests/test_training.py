@@ -449,6 +449,8 @@ def test_mistakes_get_one_sentence():
     model, goals = vae()
     with pytest.raises(ValueError, match="fit: every is 0; needs a whole number of at least 1"):
         fit(model, data(), 5, goals, every=0)
+    with pytest.raises(ValueError, match="fit: goals are called loss, loss; each needs a name"):
+        fit(model, data(), 5, goals + goals)
     with pytest.raises(ValueError, match="fit: steps is None; needs a whole number of at least 0"):
         fit(model, data(), None, goals)
     with pytest.raises(ValueError, match="depends on none of the given inputs"):

@@ -81,6 +81,9 @@ class _Run:
     def __init__(self, model, batches, goals, clip=None):
         self.model, self.batches, self.goals, self.clip = model, batches, goals, clip
         self.step, self.losses = 0, {name: [] for name, _, _ in goals}
+        if len(self.losses) < len(goals) or "step" in self.losses:
+            raise ValueError(f"fit: goals are called {', '.join(name for name, _, _ in goals)}; "
+                             "each needs a name of its own, and 'step' is taken")
         self.written = None                             # which file the checkpoint was, by us
         self.team = team()
         if self.team:
