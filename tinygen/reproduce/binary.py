@@ -28,14 +28,9 @@ class EarlyStopping:
 
     def __init__(self, optimizer, patience):
         self.optimizer, self.params, self.patience = optimizer, optimizer.params, patience
+        self.zero_grad, self.step = optimizer.zero_grad, optimizer.step
         self.lowest, self.since = math.inf, 0               # since: how many looks ago it was
         self.best = [p.data.copy() for p in self.params]
-
-    def zero_grad(self):
-        self.optimizer.zero_grad()
-
-    def step(self):
-        self.optimizer.step()
 
     def see(self, nats):
         """A look's validation nats. Finished if the last `patience` of them were none better."""
