@@ -363,6 +363,9 @@ def test_arrays_that_are_named_are_used():
             (g / (1 - y * y), g * (1 - y * y), "divided by (1 - y^2) instead of multiplied by it"),
             (np.where(x < 0, g, 0), g, "right only where x < 0; elsewhere all zeros"),
             (g.T @ x, g @ x.T, "g.T @ x where g @ x.T was needed"),
+            (x + g, x * g, "x is added where it is to be a factor"),
+            (g + x, g - x, "a term x is added where it is to be taken off"),
+            (3 * g // 1, 3 * g, "rounded to whole numbers"),
             (g.sum(1), g.sum(0), "g summed over axis 1 where g summed over axis 0")]:
         assert words in diagnose(a, b, x=x, y=y, g=g)
     words = diagnose(g @ normal(4, 4), g @ normal(4, 4).T, g=g, W=normal(4, 4), b=normal(4))

@@ -341,7 +341,8 @@ ANSWERS["ex07_softmax"] = Answers(
             y * (g - g.sum(-1)[..., None]))),
         mistake("the factor y is missing", softmax_backward=lambda g, y: (
             y * g - (g * y).sum(-1)[..., None])),
-        mistake("the size of axis 0", softmax_backward=lambda g, y: softmax_backward(g, y) / len(g)),
+        mistake("the size of axis 0",
+                softmax_backward=lambda g, y: softmax_backward(g, y) / len(g)),
         mistake("float32 lost", softmax=lambda x: softmax(x.astype("float64"))),
         mistake("adds up to 1 along axis 0", softmax=lambda x: np.exp(x) / np.exp(x).sum(0)),
         mistake("derivative of ln softmax",

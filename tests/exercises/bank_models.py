@@ -229,7 +229,7 @@ ANSWERS["ex29_reparameterisation"] = Answers(
         mistake("factor s is there once too often", sample=lambda mu, logvar, eps: (
             mu + np.exp(logvar) * eps)),
         mistake("factor logvar where s", sample=lambda mu, logvar, eps: mu + logvar * eps),
-        mistake(r"factor s is there once too often, and the rest is 2", sample=lambda mu, logvar, eps: (
+        mistake("too often, and the rest is 2 times too small", sample=lambda mu, logvar, eps: (
             mu + 0.5 * np.exp(logvar) * eps)),
         mistake("the noise multiplies mu", sample=lambda mu, logvar, eps: (
             mu * eps + np.exp(0.5 * logvar))),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tinygen import exercises
+from tinygen.engine.diagnosis import CANNOT_TELL
 from tinygen.exercises import EXERCISES, check, check_file, running
 from tinygen.exercises.checking import Case, Exercise, Report, source
 
@@ -101,6 +102,7 @@ def test_what_would_explain_one_case_alone_is_not_told():
     assert told(lambda x: weighed(x) * 1.01 ** x.sum()).endswith(
         "1.72852 times too large (in the case x (5,); another number in other cases)")
     assert told(lambda x: weighed(x) if len(x) == 3 else -weighed(x)) == "negated"
+    assert told(lambda x: weighed(x) / x if len(x) == 5 else np.cos(9 * x)) == CANNOT_TELL
 
 
 def test_an_argument_that_has_no_part_in_a_result_explains_nothing():

@@ -32,7 +32,7 @@ FORMS = {"negated": numpy.negative, "positive": abs, "turned around": numpy.flip
          "squared": numpy.square, "all ones: is it forgotten?": numpy.ones_like}
 RARE = {"0: is it forgotten?": numpy.zeros_like, "doubled": lambda v: 2 * v,
         "halved": lambda v: v / 2, "its mean": lambda v: v.mean() + 0 * v,
-        "times ln 2: is the base 2, not e?": lambda v: math.log(2) * v}
+        "multiplied by ln 2: is the base 2, not e?": lambda v: math.log(2) * v}
 
 
 class Case:
