@@ -2,7 +2,7 @@
 import numpy
 
 from ..engine.backend import to_numpy, xp
-from ..engine.convolution import conv2d, conv_transpose2d
+from ..engine.convolution import conv2d, conv_transpose2d, pair
 from ..engine.shaping import concatenate, expand_dims
 from . import init
 from .linear import check_sizes
@@ -89,8 +89,8 @@ class CausalConv1d(Conv2d):
 
 def _check(layer, n_in, n_out, size, groups):
     """The kernel's height and width; ValueError for sizes that make no kernel."""
-    kh, kw = size if isinstance(size, (tuple, list)) else (size, size)
-    check_sizes(layer, n_in=n_in, n_out=n_out, kernel_height=kh, kernel_width=kw, groups=groups)
+    kernel = pair(layer, "size", size, 1)
+    check_sizes(layer, n_in=n_in, n_out=n_out, groups=groups)
     if n_in % groups or n_out % groups:
         raise ValueError(f"{layer}: {groups} groups do not divide n_in={n_in} and n_out={n_out}")
-    return kh, kw
+    return kernel
