@@ -78,7 +78,9 @@ class Recurrent(Module):
         self.cell = cell
 
     def forward(self, x, state=None):
-        B, T = x.shape[:2]
+        if x.ndim != 3 or not x.shape[1]:
+            raise ValueError(f"Recurrent: x has shape {x.shape}; needs (B, T, n_in), T at least 1")
+        B, T, _ = x.shape
         state = self.cell.start(B) if state is None else state
         gx, hs = self.cell.x(x), []
         for t in range(T):
