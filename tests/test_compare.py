@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinygen.compare import compare, report, write
+from tinygen.compare import compare, plan, report, write
 from tinygen.compare.cell import measure
 from tinygen.compare.clock import Clock
 from tinygen.compare.contenders import CONTENDERS, Dequantized
@@ -179,6 +179,19 @@ def test_a_table_of_one_row_is_drawn(seconds):
             "failed": "", "nats": (1.7, 0.0), "ln p_data(samples)": (-1.7, 0.0),
             "s per 1000": (seconds, 0.0), "probes": {"blade": (90.9, 0.0)}}
     assert len(report.draw([line])) > 1000
+
+
+def test_the_legend_names_also_what_has_no_density(monkeypatch):
+    line = {"world": "mixture2d", "branch": "implicit", "model": "GAN", "seeds": 1, "failed": "",
+            "nats": None, "ln p_data(samples)": (-3.7, 0.0), "s per 1000": None, "probes": {}}
+    monkeypatch.setattr("tinygen.plotting.png", lambda fig, dpi: fig)
+    fig = report.draw([line])
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["implicit"]
+
+
+def test_a_world_asked_for_twice_is_filled_once():
+    cells = plan(["words", "words"], ["gru"], 2, 1.0, None, True, "nowhere")
+    assert [cell.name for cell in cells] == ["words-gru-0", "words-gru-1"]
 
 
 def test_a_full_disk_leaves_the_old_table(table, tmp_path, monkeypatch):

@@ -69,7 +69,8 @@ def plan(worlds, models, seeds, seconds, steps, quick, out):
         raise ValueError(f"compare: {len(seeds)} seeds, {seconds} seconds, {steps} steps; needs 1 "
                          f"to {MOST_SEEDS} seeds and a budget above 0")
     settings = budget(seconds, steps, quick)
-    return [Cell(world, model, seed, settings, out) for seed in seeds for world in worlds
+    return [Cell(world, model, seed, settings, out) for seed in seeds
+            for world in dict.fromkeys(worlds)
             for model in CONTENDERS[world] if not models or model in models]
 
 

@@ -145,8 +145,8 @@ def draw(all_lines):
                 ax.set_xscale("log")
         for ax in panels[1:]:
             ax.set_yticklabels([])
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    legend = dict(zip(labels, handles))
+    legend = {label: handle for ax in axes.flat
+              for handle, label in zip(*ax.get_legend_handles_labels())}
     fig.legend(legend.values(), legend.keys(), loc="outside upper center", ncols=len(legend))
     return plotting.png(fig, dpi=130)
 
