@@ -215,14 +215,11 @@ def _html_table(world_lines):
     head = "".join(f"<th>{html.escape(n)}</th>" for n in ("samples", *names))
     out = [f"<table><thead><tr>{head}</tr></thead><tbody>"]
     for line, values in zip(world_lines, body):
-        if not line["seeds"]:
-            out.append(f"<tr><td class=failed colspan={len(names) + 1}>"
-                       f"{html.escape(failure(line))}</td></tr>")
-            continue
-        color = plotting.BRANCH_COLORS[line["branch"]]
-        cells = "".join(f"<td>{html.escape(v)}</td>" for v in values)
-        out.append(f'<tr style="border-left:6px solid {color}"><td>{_samples(line)}</td>{cells}'
-                   "</tr>")
+        if line["seeds"]:
+            color = plotting.BRANCH_COLORS[line["branch"]]
+            cells = "".join(f"<td>{html.escape(v)}</td>" for v in values)
+            out.append(f'<tr style="border-left:6px solid {color}"><td>{_samples(line)}</td>{cells}'
+                       "</tr>")
         if line["failed"]:
             out.append(f"<tr><td class=failed colspan={len(names) + 1}>"
                        f"{html.escape(failure(line))}</td></tr>")
