@@ -497,6 +497,21 @@ def test_checkpoint_equals_no_checkpoint(name):
         assert close(a, b)
 
 
+def test_what_a_checkpoint_takes_from_outside_has_its_gradient():
+    x, W = normal(4, 3), normal(3, 3)
+
+    def gradients(checkpoint):
+        h = tg.tanh(x @ W)
+        y = tg.sum(checkpoint(lambda p: tg.sin(p * h) + p @ W, x) ** 2)
+        first = tg.grad(y, [h, x], create_graph=True)
+        again = tg.grad(tg.sum(first[0] ** 2) + tg.sum(first[1] ** 2), [h, W])
+        W.grad = None
+        y.backward([h, W])
+        return *first, *again, h.grad, W.grad
+    for a, b in zip(gradients(without), gradients(tg.checkpoint)):
+        assert close(a, b) and abs(a).max() > 0
+
+
 def test_an_unused_argument_of_a_checkpoint_has_no_gradient():
     x, W = normal(3), normal(3)
     tg.sum(tg.checkpoint(lambda p, q: tg.tanh(p), x, W)).backward()

@@ -16,24 +16,25 @@ FREED = ("this graph was used and freed by an earlier backward(); compute the lo
 
 # --- the walk back --------------------------------------------------------------------------------
 
-def _walk_back(y, g, deliver, wanted=None, free=False):
+def _walk_back(y, g, deliver, wanted=None, free=False, since=0):
     """Carries g = d(final) / dy from y back to what it was made from, youngest Tensor first.
 
     A Tensor is older than everything made from it, so when it comes off the heap every
     contribution to its gradient has arrived. `deliver(x, g, owned)` gets each finished gradient of
     a leaf, or of the Tensors in `wanted` when given (a dict: birth -> whether to deliver);
     `owned` says that nobody else can see the array g. Given a Tensor as g, rules record themselves.
+    Tensors born by `since` count as leaves.
     """
     on_tensors, watch_gradient = isinstance(g, Tensor), tensor.watch_gradient
     heap, reached, total, owned = [-y.birth], {y.birth: y}, {y.birth: g}, {y.birth}
-    oldest = min(wanted or [0])
+    since = max(since, min(wanted or [0]))
     while heap:
         birth = -heappop(heap)
         y, g = reached.pop(birth), total.pop(birth)
         op, args, settings = y.op, y.args, y.settings
         if op is None if wanted is None else wanted[birth]:
             deliver(y, g, birth in owned)
-        if op is None or birth == oldest:
+        if op is None or birth <= since:
             continue
         if args is None:
             raise RuntimeError(FREED)
@@ -142,9 +143,9 @@ def grad(y, xs, create_graph=False):
     return gs[0] if single else gs
 
 
-def _grad(y, xs, g, create_graph):
+def _grad(y, xs, g, create_graph, since=0):
     """The gradients of <g, y> with respect to xs, as Tensors."""
-    found, wanted = {}, _between(y, xs)
+    found, wanted = {}, _between(y, xs, since)
 
     def keep(x, gx, owned):
         found[x.birth] = gx if owned or create_graph else gx.copy()
@@ -153,7 +154,7 @@ def _grad(y, xs, g, create_graph):
         g = Tensor(g)
     if y.birth in wanted:
         with recording(create_graph):
-            _walk_back(y, g, keep, wanted)
+            _walk_back(y, g, keep, wanted, since=since)
     gs = [found[x.birth] if x.birth in found else xp.zeros_like(x.data) for x in xs]
     return [a if isinstance(a, Tensor) else Tensor(a) for a in gs]
 
@@ -167,7 +168,7 @@ def _check_scalar(name, y):
 
 # --- who was made from whom -----------------------------------------------------------------------
 
-def _between(y, xs):
+def _between(y, xs, since=0):
     """The births of every Tensor on a way from xs to y; True for xs themselves."""
     targets = {x.birth for x in xs}
     oldest = min(targets, default=0)
@@ -175,7 +176,7 @@ def _between(y, xs):
     while stack:
         t = stack.pop()
         if t.birth not in inputs and t.birth >= oldest:
-            inputs[t.birth] = inputs_of(t) if t.birth > oldest else []
+            inputs[t.birth] = inputs_of(t) if t.birth > max(oldest, since) else []
             stack.extend(inputs[t.birth])
     wanted = {}
     for birth in sorted(inputs):
@@ -184,14 +185,15 @@ def _between(y, xs):
     return wanted
 
 
-def behind(y):
-    """{birth: Tensor}: y and every Tensor that it was made from."""
+def behind(y, since=0):
+    """{birth: Tensor}: y and every Tensor that it was made from, back to those born by `since`."""
     found, stack = {}, [y]
     while stack:
         t = stack.pop()
         if t.birth not in found:
             found[t.birth] = t
-            stack.extend(inputs_of(t))
+            if t.birth > since:
+                stack.extend(inputs_of(t))
     return found
 
 

@@ -14,16 +14,15 @@ def checkpoint(f, *xs):
     f gives one Tensor and must compute the same when called again (random numbers are drawn again
     as they were). Source: Chen et al. 2016, "Training deep nets with sublinear memory cost".
     """
-    state = backend.random_state()
+    state, since = backend.random_state(), Tensor(None).birth       # f makes younger Tensors
     inputs, y = _call_on_copies(f, xs)
     if not isinstance(y, Tensor):
         raise TypeError(f"checkpoint: f must give one Tensor, got {type(y).__name__}")
     if not y.requires_grad:
         return y
-    place = {x.birth: i for i, x in enumerate(inputs) if isinstance(x, Tensor)}
-    leaves = [t for t in behind(y).values() if t.is_leaf and t.requires_grad]
-    places = [place[x.birth] for x in leaves if x.birth in place]
-    others = [x for x in leaves if x.birth not in place]
+    sources = {birth: t for birth, t in behind(y, since).items() if t.requires_grad}
+    places = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.birth in sources]
+    others = [t for birth, t in sources.items() if birth < since]
     return _checkpointed(*[xs[i] for i in places], *others, value=y.data, f=f, xs=xs, places=places,
                          others=others, state=state)
 
@@ -40,13 +39,14 @@ def _checkpointed(*arrays, value, f, xs, places, others, state):
 
 
 def _recompute(g, y, *arrays, value, f, xs, places, others, state):
-    """The gradients of the xs at `places` and of the leaves `others`, through a second run of f."""
-    on_tensors, now = isinstance(g, Tensor), backend.random_state()
+    """The gradients of the xs at `places` and of the Tensors `others` that f takes from outside,
+    through a second run of f."""
+    on_tensors, now, since = isinstance(g, Tensor), backend.random_state(), Tensor(None).birth
     backend.set_random_state(state)
     with recording(True):
         inputs, y = _call_on_copies(f, xs)
     backend.set_random_state(now)
-    gs = _grad(y, [inputs[i] for i in places] + others, g, create_graph=on_tensors)
+    gs = _grad(y, [inputs[i] for i in places] + others, g, create_graph=on_tensors, since=since)
     if not on_tensors:
         return [a.data for a in gs]
     for i in places:                            # from here on the copies are made from xs
