@@ -33,6 +33,19 @@ def test_loss_and_gradient_are_those_of_the_whole_batch(B, dtype, close):
         assert np.allclose(to_numpy(a), to_numpy(b), rtol=0, atol=close)
 
 
+def test_what_the_loss_takes_from_outside_has_its_gradient():
+    loss, (x, y), (W, b) = problem(6)
+
+    def gradients(halved):
+        h, W.grad = tg.tanh(W), None
+        total = halved(lambda x, y: tg.mse(x @ h + x @ W, y), x, y)
+        first = tg.grad(total, h).data
+        total.backward()
+        return first, W.grad
+    for a, b in zip(gradients(tg.in_halves), gradients(lambda loss, x, y: loss(x, y))):
+        assert np.allclose(to_numpy(a), to_numpy(b), rtol=1e-13)
+
+
 def test_it_is_a_loss_like_any_other():
     """It can be scaled, added to, and walked back through into .grad."""
     loss, batch, (W, b) = problem(6)

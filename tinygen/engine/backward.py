@@ -32,9 +32,10 @@ def _walk_back(y, g, deliver, wanted=None, free=False, since=0):
         birth = -heappop(heap)
         y, g = reached.pop(birth), total.pop(birth)
         op, args, settings = y.op, y.args, y.settings
-        if op is None if wanted is None else wanted[birth]:
+        ends = op is None or birth <= since
+        if ends if wanted is None else wanted[birth]:
             deliver(y, g, birth in owned)
-        if op is None or birth <= since:
+        if ends:
             continue
         if args is None:
             raise RuntimeError(FREED)

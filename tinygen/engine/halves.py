@@ -26,7 +26,7 @@ def in_halves(loss, *batch):
     B, = sizes
     if B < 2 or blocks.CPUS < 2 or xp.__name__ != "numpy" or not _mode.recording:
         return loss(*batch)
-    found = {}
+    found, since = {}, Tensor(None).birth       # the halves make younger Tensors
 
     def run(halves):
         for half in halves:
@@ -34,7 +34,8 @@ def in_halves(loss, *batch):
             y, gs = loss(*part) * (len(part[0]) / B), {}
             _check_scalar("in_halves", y)
             if y.requires_grad:
-                _walk_back(y, xp.ones_like(y.data), functools.partial(_keep, gs), free=True)
+                _walk_back(y, xp.ones_like(y.data), functools.partial(_keep, gs), free=True,
+                           since=since)
             found[half.start] = y.data, gs
     blocks.in_threads(run, [slice(0, B // 2), slice(B // 2, B)], blocks.WORTH_A_THREAD)
     (value, total), (other, gs) = found[0], found[B // 2]
