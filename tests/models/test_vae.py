@@ -579,6 +579,8 @@ WHITE = np.full((2, 9), 255, "uint8")
      lambda m: ConditionalVAE(9, 3).elbo(np.zeros((2, 9)), [0, 3])),
     (r"made for 3 classes; needs labels \(2,\)", lambda m: ConditionalVAE(9, 3).sample(2)),
     ("side is 10; needs a multiple of 4", lambda m: conv_coders(10, 3)),
+    ("conv_coders: channels is 8; needs a size for each", lambda m: conv_coders(8, 3, 8)),
+    ("HierarchicalVAE: latents is 3; needs a size for each", lambda m: HierarchicalVAE(9, 3)),
 ])
 def test_mistakes_get_one_sentence(sentence, call):
     with pytest.raises(ValueError, match=sentence):

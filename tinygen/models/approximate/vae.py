@@ -29,7 +29,7 @@ def conv_coders(side, latent, channels=(16, 32), activation=relu, colours=1):
     """
     if side % 4:
         raise ValueError(f"conv_coders: side is {side}; needs a multiple of 4 (halved twice)")
-    a, b = channels
+    a, b = widths("conv_coders", channels, "channels")
     small = side // 4
     encoder = Sequential(lambda x: x.reshape(-1, colours, side, side),
                          Conv2d(colours, a, 4, stride=2, padding=1), activation,
@@ -237,8 +237,8 @@ class HierarchicalVAE(VAE):
 
     def __init__(self, D, latents=(100, 50), hidden=(200, 200), hidden_top=(100, 100),
                  activation=tanh, **settings):
-        (low, top), hidden_top = latents, widths("HierarchicalVAE", hidden_top, "hidden_top")
-        hidden = widths("HierarchicalVAE", hidden)
+        low, top = widths("HierarchicalVAE", latents, "latents")
+        hidden_top = widths("HierarchicalVAE", hidden_top, "hidden_top")
         check_sizes("HierarchicalVAE", low=low, top=top)
         prior = VAE(low, top, likelihood=normal_of_halves, coders=(
             mlp((low, *hidden_top, 2 * top), activation),
