@@ -44,6 +44,10 @@ ANSWERS["ex01_chain_rule"] = Answers(
             lambda h, t: 2 * (h - t) * (1 - h * h), lambda dx, dw, db: (db, dw, db))),
         mistake("result db is missing", gradients=lambda x, w, b, t: gradients(x, w, b, t)[:2]),
         mistake("all zeros", gradients=lambda x, w, b, t: (0 * x, 0 * x, 0 * x)),
+        mistake("b were 0: is it forgotten",
+                gradients=lambda x, w, b, t: gradients(x, w, 0 * b, t)),
+        mistake("t were its mean",
+                gradients=lambda x, w, b, t: gradients(x, w, b, t.mean() + 0 * t)),
     ])
 
 
@@ -347,6 +351,9 @@ ANSWERS["ex07_softmax"] = Answers(
         mistake("adds up to 1 along axis 0", softmax=lambda x: np.exp(x) / np.exp(x).sum(0)),
         mistake("derivative of ln softmax",
                 softmax_backward=lambda g, y: g - y * g.sum(-1, keepdims=True)),
+        mistake("sum is taken over all axes",
+                softmax_backward=lambda g, y: y * (g - (g * y).sum())),
+        mistake("multiplied by ln 2", softmax=lambda x: softmax(np.log(2) * x)),
     ])
 
 

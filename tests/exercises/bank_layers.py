@@ -337,7 +337,7 @@ ANSWERS["ex16_attention"] = Answers(
             softmax((q @ k.T / q.shape[1] ** 0.5).T).T @ v)),
         mistake("exchanged", attention=lambda q, k, v: weights(q, v) @ k),
         mistake("softmax is missing|right only", attention=lambda q, k, v: q @ k.T @ v),
-        mistake("dq and dk lack", attention_backward=part_of(
+        mistake("square root of 2", attention_backward=part_of(
             0, lambda g, q, k, v: attention_backward(g, q, k, v)[0] * q.shape[1] ** 0.5)),
         mistake("negated", attention_backward=part_of(
             1, lambda g, q, k, v: -attention_backward(g, q, k, v)[1])),
@@ -345,7 +345,7 @@ ANSWERS["ex16_attention"] = Answers(
             2, lambda g, q, k, v: weights(q, k) @ g)),
         mistake("are exchanged", attention_backward=lambda g, q, k, v: tuple(
             attention_backward(g, q, k, v)[i] for i in (0, 2, 1))),
-        mistake("lacks the row's sum", attention_backward=part_of(0, lambda g, q, k, v: (
+        mistake("made of dp and p is left out", attention_backward=part_of(0, lambda g, q, k, v: (
             weights(q, k) * (g @ v.T) @ k / q.shape[1] ** 0.5))),
         mistake("k stands where v", attention_backward=lambda g, q, k, v: (
             *attention_backward(g, q, k, k)[:2], weights(q, k).T @ g)),

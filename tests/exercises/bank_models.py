@@ -150,22 +150,22 @@ ANSWERS["ex27_coupling"] = Answers(
         mistake("logdet adds up e", forward=forward_with(logdet=lambda s: np.exp(s).sum(1))),
         mistake("not summed back|shape", forward=forward_with(logdet=lambda s: s)),
         mistake("axes 0 and 1 where", forward=forward_with(logdet=lambda s: s.sum())),
-        mistake("shift t is missing", forward=forward_with(z_b=lambda b, s, t: b * np.exp(s))),
+        mistake("t is left out", forward=forward_with(z_b=lambda b, s, t: b * np.exp(s))),
         mistake("s is used as the factor", forward=forward_with(z_b=lambda b, s, t: b * s + t)),
         mistake("shifted before it is scaled", forward=forward_with(
             z_b=lambda b, s, t: (b + t) * np.exp(s))),
         mistake("it is x_a that passes unchanged", forward=forward_by_wrong_half),
-        mistake("that is the way back", forward=forward_with(
+        mistake("/ stands where", forward=forward_with(
             z_b=lambda b, s, t: b * np.exp(-s) + t)),
         mistake("divided by s where", inverse=inverse_with(lambda b, s, t: (b - t) / s)),
-        mistake(r"scaled by e\^s on the way back", inverse=inverse_with(
+        mistake(r"/ stands where", inverse=inverse_with(
             lambda b, s, t: (b - t) * np.exp(s))),
         mistake("z_a and z_b are exchanged", forward=lambda x, net: (
             np.roll(forward(x, net)[0], x.shape[1] // 2, axis=1), forward(x, net)[1])),
         mistake("undo the last step first", inverse=inverse_with(
             lambda b, s, t: b * np.exp(-s) - t)),
         mistake("goes forward", inverse=inverse_with(lambda b, s, t: b * np.exp(s) + t)),
-        mistake("the half that was changed", inverse=inverse_with(
+        mistake("b stands where a", inverse=inverse_with(
             lambda b, s, t: (b - t) * np.exp(-s), given=lambda a, b: b)),
     ])
 
@@ -292,6 +292,8 @@ ANSWERS["ex30_elbo"] = Answers(
             (x * logits - softplus(logits)).sum() - gaussian_kl(mu, logvar))),
         mistake("sigmoid|logits", elbo=lambda x, logits, mu, logvar: (
             elbo(x, 1 / (1 + np.exp(-logits)), mu, logvar))),
+        mistake("in the KL: mu is not squared", elbo=lambda x, logits, mu, logvar: elbo(
+            x, logits, mu, logvar) + 0.5 * (mu * mu - mu).sum(1)),
     ])
 
 
@@ -346,11 +348,11 @@ ANSWERS["ex31_em_step"] = Answers(
             densities(x, m, v) / densities(x, m, v).sum(1, keepdims=True)))),
         mistake("variances were squared", **em_with(r=lambda x, w, m, v: (
             lambda p: p / p.sum(1, keepdims=True))(w * densities(x, m, v * v)))),
-        mistake("lacks its factor", **em_with(r=lambda x, w, m, v: (
+        mistake("term made of variances is left out", **em_with(r=lambda x, w, m, v: (
             lambda p: p / p.sum(1, keepdims=True))(w * densities(x, m, v) * np.sqrt(v)))),
         mistake("times too large|number|sum", **em_with(change=lambda r, x, results, old: (
             r, r.sum(0), *results[2:]))),
-        mistake("around the old means", **em_with(change=lambda r, x, results, old: (
+        mistake("means stands where new_means", **em_with(change=lambda r, x, results, old: (
             *results[:3], (r * (x[:, None] - old) ** 2).sum(0) / r.sum(0)))),
         mistake("its square root", **em_with(
             change=lambda r, x, results, old: (*results[:3], np.sqrt(results[3])))),
@@ -361,7 +363,7 @@ ANSWERS["ex31_em_step"] = Answers(
         mistake("1/2 in its exponent", **em_with(r=lambda x, w, m, v: (
             lambda p: p / p.sum(1, keepdims=True))(
                 w * np.exp(-(x[:, None] - m) ** 2 / v) / np.sqrt(v)))),
-        mistake("own square is to be taken off", **em_with(change=lambda r, x, results, old: (
+        mistake("term new_means is left out", **em_with(change=lambda r, x, results, old: (
             *results[:3], x ** 2 @ r / r.sum(0)))),
         mistake("n_k - 1", **em_with(change=lambda r, x, results, old: (
             *results[:3], results[3] * r.sum(0) / (r.sum(0) - 1)))),
@@ -483,7 +485,7 @@ ANSWERS["ex34_gradient_penalty"] = Answers(
         mistake("weight", penalty=lambda s, weight: penalty(s, 1)),
         mistake("root is missing", penalty=lambda s, weight: (
             weight * (((s * s).sum(1) - 1) ** 2).mean())),
-        mistake("is not squared, so that", penalty=lambda s, weight: (
+        mistake(".. 2 is left out", penalty=lambda s, weight: (
             weight * np.mean(np.linalg.norm(s, axis=1) - 1))),
         mistake("distance from 1 is not squared", penalty=lambda s, weight: (
             weight * np.mean(abs(np.linalg.norm(s, axis=1) - 1)))),
@@ -506,4 +508,6 @@ ANSWERS["ex34_gradient_penalty"] = Answers(
             lambda s, weight, norm, B: 2 * weight * s / norm / B)),
         mistake("2 times weight", penalty_backward=lambda slopes, weight: penalty_backward(
             slopes, 0.5)),
+        mistake("stands where - was needed, before 1", penalty=lambda slopes, weight: weight * (
+            (np.sqrt((slopes ** 2).sum(1)) + 1) ** 2).mean()),
     ])

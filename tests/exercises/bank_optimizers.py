@@ -51,7 +51,7 @@ ANSWERS["ex22_momentum"] = Answers(
         mistake("1 - momentum = ", step=as_average),
         mistake("Nesterov", step=nesterov),
         mistake("edits its argument", step=in_place),
-        mistake("p climbs", step=lambda p, g, v, lr, momentum: (
+        mistake("before lr . v", step=lambda p, g, v, lr, momentum: (
             p + lr * (momentum * v + g), momentum * v + g)),
         mistake("right only for momentum 0", step=lambda p, g, v, lr, momentum: (p - lr * g, g)),
         mistake("1 result where 2", step=lambda p, g, v, lr, momentum: (
@@ -60,6 +60,8 @@ ANSWERS["ex22_momentum"] = Answers(
             momentum_step(p, g, v, lr, momentum)[::-1])),
         mistake("momentum = 0.7: a factor once", step=lambda p, g, v, lr, momentum: momentum_step(
             p, momentum * g, v, lr, momentum)),
+        mistake("lr and momentum were exchanged", step=lambda p, g, v, lr, momentum: momentum_step(
+            p, g, v, momentum, lr)),
     ])
 
 
@@ -111,7 +113,7 @@ ANSWERS["ex23_adam"] = Answers(
         wrong_adam("exchanged", correct=lambda m, v, t, b1, b2: (
             m / (1 - b2 ** t), v / (1 - b1 ** t))),
         wrong_adam("inside the square root", move=lambda m, v, lr, eps: lr * m / np.sqrt(v + eps)),
-        wrong_adam("square root of v is missing", move=lambda m, v, lr, eps: lr * m / (v + eps)),
+        wrong_adam("sqrt is left out", move=lambda m, v, lr, eps: lr * m / (v + eps)),
         wrong_adam("p climbs", move=lambda m, v, lr, eps: -lr * m / (np.sqrt(v) + eps)),
         wrong_adam("times too (large|small)", m_next=lambda m, g, b1: b1 * m + g),
         wrong_adam("v is made of g where", v_next=lambda v, g, b2: b2 * v + (1 - b2) * g),
@@ -122,11 +124,13 @@ ANSWERS["ex23_adam"] = Answers(
             m / (1 - b1 ** (t + 1)), v / (1 - b2 ** (t + 1)))),
         wrong_adam("has weight|times too", v_next=lambda v, g, b2: b2 * v + g * g),
         wrong_adam("b1 and 1 - b1 are exchanged", m_next=lambda m, g, b1: (1 - b1) * m + b1 * g),
-        wrong_adam("m is not corrected", correct=lambda m, v, t, b1, b2: (m, v / (1 - b2 ** t))),
-        wrong_adam("v is not corrected", correct=lambda m, v, t, b1, b2: (m / (1 - b1 ** t), v)),
+        wrong_adam("divisor made of b1 and t is left out",
+                   correct=lambda m, v, t, b1, b2: (m, v / (1 - b2 ** t))),
+        wrong_adam("divisor made of b2 and t is left out",
+                   correct=lambda m, v, t, b1, b2: (m / (1 - b1 ** t), v)),
         wrong_adam("multiplied by the corrections", correct=lambda m, v, t, b1, b2: (
             m * (1 - b1 ** t), v * (1 - b2 ** t))),
-        wrong_adam("eps is missing", move=lambda m, v, lr, eps: lr * m / np.sqrt(v)),
+        wrong_adam("eps is left out", move=lambda m, v, lr, eps: lr * m / np.sqrt(v)),
         mistake("g itself: m, corrected", step=g_for_m),
         mistake("b1 and b2 are exchanged", step=lambda p, g, m, v, t, lr, b1, b2, eps: (
             adam()["step"](p, g, m, v, t, lr, b2, b1, eps))),
@@ -191,7 +195,7 @@ ANSWERS["ex24_clipping"] = Answers(
         mistake("it is max_norm / norm", clip=lambda grads, max_norm: (
             [g * (clip(grads, max_norm)[1] / max_norm) for g in grads],
             clip(grads, max_norm)[1])),
-        mistake("max_norm is returned", clip=lambda grads, max_norm: (
+        mistake("max_norm stands where", clip=lambda grads, max_norm: (
             clip(grads, max_norm)[0], max_norm)),
         mistake("not clipped", clip=lambda grads, max_norm: (
             grads, clip(grads, max_norm)[1])),

@@ -87,10 +87,6 @@ def _elbo_by(kl):
     return dict(elbo=lambda x, logits, *q: (x * logits - softplus(logits)).sum(1) - kl(*q))
 
 
-def _weighed_kl(term, k):
-    return lambda *q: _kl(*q) + (k - 1) * GAUSSIAN_KL.terms(*q)[term]
-
-
 ELBO = Exercise(
     "ex30_elbo", "the lower bound of ln p(x) that a VAE climbs",
     right=SimpleNamespace(elbo=lambda x, logits, mu, logvar: (
@@ -127,9 +123,6 @@ ELBO = Exercise(
     solution=(vae.VAE,))
 ELBO.variants |= {f"in the KL: {words}": _elbo_by(f["gaussian_kl"])
                   for words, f in GAUSSIAN_KL.variants.items()}
-ELBO.variants |= {f"in the KL: the term '{term}' {state}": _elbo_by(_weighed_kl(term, k))
-                  for term in ("s^2 / 2", "mu^2 / 2", "-1 / 2", "-logvar / 2")
-                  for k, state in ((0, "is missing"), (-1, "is negated"))}
 
 
 # --- 31: EM ---------------------------------------------------------------------------------------
@@ -140,12 +133,11 @@ def _responsibilities(x, weights, means, variances):
     return np.exp(logp - np.logaddexp.reduce(logp, 1, keepdims=True))
 
 
-def _em(x, weights, means, variances, r=None, centre=None):
+def _em(x, weights, means, variances, r=None):
     r = _responsibilities(x, weights, means, variances) if r is None else r
-    n = r.sum(0)
-    new = (r * x[:, None]).sum(0) / n
-    around = new if centre is None else centre
-    return r, n / len(x), new, (r * (x[:, None] - around) ** 2).sum(0) / n
+    n_k = r.sum(0)
+    new_means = (r * x[:, None]).sum(0) / n_k
+    return r, n_k / len(x), new_means, (r * (x[:, None] - new_means) ** 2).sum(0) / n_k
 
 
 def _em_variant(f):
@@ -168,15 +160,11 @@ EM_STEP = Exercise(
            _em_case("equal weights", 7, 2, equal=True, spares="equal weights"),
            _em_case("plain", 5, 2), _em_case("plain, larger", 10, 3)],
     variants={
-        "the density lacks its factor 1 / sqrt(variance)": _em_variant(lambda x, w, m, v: dict(
-            r=_responsibilities(x, w * np.sqrt(v), m, v))),
         "the density is divided by the variance where its root was needed": _em_variant(
             lambda x, w, m, v: dict(r=_responsibilities(x, w / np.sqrt(v), m, v))),
         "each point is given wholly to one component: that is k-means": _em_variant(
             lambda *args: dict(r=1.0 * (_responsibilities(*args) == _responsibilities(*args).max(
                 1, keepdims=True)))),
-        "the variances are taken around the old means": _em_variant(
-            lambda x, w, m, v: dict(centre=m)),
         "divided by N where n_k, the component's own count, was needed": dict(
             em_step=lambda x, *args: (
                 lambda r, w, m, v: (r, w, m * w, v * w))(*_em(x, *args))),
@@ -185,8 +173,6 @@ EM_STEP = Exercise(
                 2 * np.pi * v), *_em(x, w, m, v)[1:])),
         "the density lacks the 1/2 in its exponent": _em_variant(lambda x, w, m, v: dict(
             r=_responsibilities(x, w, m, v / 2))),
-        "the mean of x^2: the mean's own square is to be taken off": dict(
-            em_step=lambda x, *args: (*_em(x, *args)[:3], _em(x, *args, centre=0)[3])),
         "the mean of all points: each point counts r_nk times": dict(
             em_step=lambda x, *args: (*_em(x, *args)[:2], x.mean() + 0 * args[1],
                                       _em(x, *args)[3])),

@@ -21,6 +21,7 @@ import numpy
 
 from ..engine.diagnosis import CANNOT_TELL, diagnoses
 from .running import Endless, Fault, limited
+from .slips import slips
 
 RTOL = 1e-6                 # of the largest element, in float64
 PLAIN, ALONE = "plain", "right only for {}; elsewhere {}"
@@ -251,21 +252,25 @@ def _altered(exercise, case, fault, runs):
     much is equal by chance."""
     forms = FORMS if fault.what.startswith("the factor") else {**FORMS, **RARE}
     forms = forms if fault.what.startswith(VAGUE) else {}
+    deep = forms and re.match("cannot|right|off by|a term .*, k constant", fault.what)
     kind = str(fault.name).split(" after ")[0]          # "p after 1" and "p after 2": all of them
-    ordinary = [(c, name, given[name], _ways(exercise, c, forms)) for c, given, _ in runs
+    ordinary = [(c, name, given[name], _ways(exercise, c, forms, deep)) for c, given, _ in runs
                 for name in given or {} if name == fault.name or name.startswith(f"{kind} after ")
                 if c is case or not c.fault]
     results = {words: [(c, given, _result(ways.get(words), name))
                        for c, name, given, ways in ordinary]
-               for words in _ways(exercise, case, forms)}
+               for words in _ways(exercise, case, forms, deep)}
     for (k, also), words in product(SCALES.items() if forms else [(1, "")], results):
         told = [_close(numpy.asarray(given), k * result, c.args)
                 for c, given, result in results[words] if result is not None]
-        if all(told) and len(told) > (words not in exercise.variants):
+        guess = words not in exercise.variants
+        finite = all(numpy.isfinite(given).all() for _, given, _ in results[words])
+        shown = all(result is not None for c, _, result in results[words] if c is case)
+        if shown and all(told) and len(told) > guess and (finite or not guess):
             return words + also
 
 
-def _ways(exercise, case, forms):
+def _ways(exercise, case, forms, deep):
     """{words: what the right functions, or arguments, give when changed in this way}"""
     def changed(functions={}, **args):
         answer = SimpleNamespace(**{**vars(exercise.right), **functions})
@@ -302,13 +307,16 @@ def _ways(exercise, case, forms):
     for name, term in terms.items():
         ways |= {f"the term '{name}' is missing": partial(weighed, 0, term),
                  f"the term '{name}' is negated": partial(weighed, -1, term)}
+    for f, right in vars(exercise.right).items() if deep else ():
+        for words, slip in slips(right).items() if inspect.isfunction(right) else ():
+            ways[words + f", in {f}" * (words in ways)] = partial(changed, {f: slip})
     return ways
 
 
 def _result(way, name):
     """What a way gives under this name, or None: not every argument will do."""
     with suppress(Exception), numpy.errstate(all="ignore"):
-        return numpy.asarray(way()[name])
+        return numpy.asarray(way()[name], "float64")
 
 
 def _worst(name, given, wanted):

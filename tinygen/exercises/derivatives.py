@@ -222,8 +222,6 @@ SOFTMAX = Exercise(
             dict(softmax_backward=lambda g, y: g * y * (1 - y)),
         "the sum over j lacks the factor y_j": dict(
             softmax_backward=lambda g, y: y * (g - g.sum(-1, keepdims=True))),
-        "g y is added up over a column: over its row was needed": dict(
-            softmax_backward=lambda g, y: y * (g - (g * y).sum(0))),
         "that is the derivative of ln softmax": dict(
             softmax_backward=lambda g, y: g - y * g.sum(-1, keepdims=True)),
         "divided by the row's largest x: it is to be taken off": dict(

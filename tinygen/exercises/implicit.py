@@ -84,9 +84,6 @@ GRADIENT_PENALTY = Exercise(
         "the distance from 1 is not squared": dict(
             penalty=lambda slopes, weight: weight * abs(
                 np.sqrt((slopes * slopes).sum(1)) - 1).mean()),
-        "the difference from 1 is not squared, so that short and long slopes cancel": dict(
-            penalty=lambda slopes, weight: weight * (
-                np.sqrt((slopes * slopes).sum(1)) - 1).mean()),
         "the root of the mean of squares: the length is that of their sum": dict(
             penalty=lambda slopes, weight: weight * (
                 (np.sqrt((slopes * slopes).mean(1)) - 1) ** 2).mean()),

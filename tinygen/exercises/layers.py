@@ -222,10 +222,10 @@ def _weights(q, k):
     return _softmax(q @ k.T / q.shape[-1] ** 0.5)
 
 
-def _attend_backward(g, q, k, v, centred=1, scaled=1, axis=-1):
-    p, scale = _weights(q, k), q.shape[-1] ** (-0.5 * scaled)
+def _attend_backward(g, q, k, v):
+    p, scale = _weights(q, k), q.shape[-1] ** -0.5
     dp = g @ v.T
-    ds = p * (dp - centred * (dp * p).sum(axis, keepdims=True))
+    ds = p * (dp - (dp * p).sum(-1, keepdims=True))
     return ds @ k * scale, ds.T @ q * scale, p.T @ g
 
 
@@ -264,22 +264,9 @@ ATTENTION = Exercise(
             lambda s: s, lambda q, k: 1),
         "each query sees only the keys up to its own place: no mask was asked for": _attend_with(
             lambda s: _softmax(np.where(np.tri(*s.shape) > 0, s, -np.inf))),
-        "ds is dp itself: softmax's derivative is missing": dict(
-            attention_backward=lambda g, q, k, v: (
-                g @ v.T @ k / q.shape[1] ** 0.5, v @ g.T @ q / q.shape[1] ** 0.5,
-                _weights(q, k).T @ g)),
         "the scores themselves weigh in dv: the weights p were needed": dict(
             attention_backward=lambda g, q, k, v: (
-                *_attend_backward(g, q, k, v)[:2], k @ q.T @ g / q.shape[-1] ** 0.5)),
-        "softmax's derivative adds dp p up over a column: over its row was needed": dict(
-            attention_backward=lambda g, q, k, v: _attend_backward(g, q, k, v, axis=0)),
-        "dq and dk lack 1 / sqrt(d), that of the scores": dict(
-            attention_backward=lambda g, q, k, v: _attend_backward(g, q, k, v, scaled=0)),
-        "the weights lack 1 / sqrt(d), that of the scores": dict(
-            attention_backward=lambda g, q, k, v: _attend_backward(
-                g, q * q.shape[-1] ** 0.5, k, v)),
-        "softmax's derivative lacks the row's sum of dp p": dict(
-            attention_backward=lambda g, q, k, v: _attend_backward(g, q, k, v, 0))},
+                *_attend_backward(g, q, k, v)[:2], k @ q.T @ g / q.shape[-1] ** 0.5))},
     own={"attention": ("Scores s = q k^T / sqrt(d); weights p = softmax(s), each row adding up to "
                        "1; result y = p v.",
                        "s has the shape (T, S). Exercise 7's softmax along its last axis gives p, "

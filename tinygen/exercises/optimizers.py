@@ -44,9 +44,6 @@ MOMENTUM = Exercise(
             step=lambda p, g, v, lr, momentum: (p - lr * v, momentum * v + g)),
         "p moves with g alone: it moves with v": dict(
             step=lambda p, g, v, lr, momentum: (p - lr * g, momentum * v + g)),
-        "p climbs: the sign of the move is wrong": dict(
-            step=lambda p, g, v, lr, momentum: (
-                p + lr * (momentum * v + g), momentum * v + g)),
         "p looks ahead with momentum v + g once more: that is Nesterov's": dict(
             step=lambda p, g, v, lr, momentum: (
                 p - lr * (g + momentum * (momentum * v + g)), momentum * v + g))},
@@ -98,15 +95,9 @@ ADAM = Exercise(
                 np.sqrt(v / (1 - b2 ** (t + 1))) + eps)),
         "m and v are not corrected for having started at 0": _adam_variant(
             lambda m, v, t, lr, b1, b2, eps: lr * m / (np.sqrt(v) + eps)),
-        "m is not corrected for having started at 0": _adam_variant(
-            lambda m, v, t, lr, b1, b2, eps: lr * m / (np.sqrt(v / (1 - b2 ** t)) + eps)),
-        "v is not corrected for having started at 0": _adam_variant(
-            lambda m, v, t, lr, b1, b2, eps: lr * m / (1 - b1 ** t) / (np.sqrt(v) + eps)),
         "multiplied by the corrections: divide by them": _adam_variant(
             lambda m, v, t, lr, b1, b2, eps: lr * m * (1 - b1 ** t) / (
                 np.sqrt(v * (1 - b2 ** t)) + eps)),
-        "eps is missing": _adam_variant(
-            lambda m, v, t, lr, b1, b2, eps: lr * m / (1 - b1 ** t) / np.sqrt(v / (1 - b2 ** t))),
         "p moves with g itself: m, corrected, takes its place": dict(
             step=lambda p, g, m, v, t, lr, b1, b2, eps: (p - lr * g / (np.sqrt(_adam(
                 p, g, m, v, t, lr, b1, b2, eps)[2] / (1 - b2 ** t)) + eps),
@@ -119,6 +110,9 @@ ADAM = Exercise(
             step=lambda p, g, m, v, t, lr, b1, b2, eps: (p - lr * m / (1 - b1 ** t) / (np.sqrt(
                 _adam(p, g, m, v, t, lr, b1, b2, eps)[2] / (1 - b2 ** t)) + eps),
                 *_adam(p, g, m, v, t, lr, b1, b2, eps)[1:])),
+        "p climbs: the sign of the move is wrong": _adam_variant(
+            lambda m, v, t, lr, b1, b2, eps: -lr * m / (1 - b1 ** t) / (
+                np.sqrt(v / (1 - b2 ** t)) + eps)),
         "b1 times t where b1 to the power t was needed": _adam_variant(
             lambda m, v, t, lr, b1, b2, eps: lr * m / (1 - b1 * t) / (
                 np.sqrt(abs(v / (1 - b2 * t))) + eps)),
@@ -132,12 +126,7 @@ ADAM = Exercise(
                 np.sqrt(v / (1 - b1 ** t)) + eps)),
         "eps is inside the square root": _adam_variant(
             lambda m, v, t, lr, b1, b2, eps: lr * m / (1 - b1 ** t) / np.sqrt(
-                v / (1 - b2 ** t) + eps)),
-        "the square root of v is missing": _adam_variant(
-            lambda m, v, t, lr, b1, b2, eps: lr * m / (1 - b1 ** t) / (v / (1 - b2 ** t) + eps)),
-        "p climbs: the sign of the move is wrong": _adam_variant(
-            lambda m, v, t, lr, b1, b2, eps: -lr * m / (1 - b1 ** t) / (
-                np.sqrt(v / (1 - b2 ** t)) + eps))},
+                v / (1 - b2 ** t) + eps))},
     hint="Compare your m and v with the formula first; then p, which uses both, corrected.",
     stronger="m and v start at 0 and are too small at first: divide them by 1 - b1^t and 1 - b2^t, "
              "for p only, not in what is kept. eps is added after the square root.",
@@ -207,9 +196,7 @@ CLIPPING = Exercise(
         "not clipped, though the norm is above max_norm": dict(
             clip=lambda grads, max_norm: (grads, _clip(grads, 1)[1])),
         "the largest number is taken for the length": _clip_by(
-            lambda grads: max(abs(g).max() for g in grads)),
-        "max_norm is returned where the norm before clipping was needed": dict(
-            clip=lambda grads, max_norm: (_clip(grads, max_norm)[0], max_norm))},
+            lambda grads: max(abs(g).max() for g in grads))},
     hint="One number, the length of all gradients laid end to end, decides for all of them.",
     stronger="norm = sqrt of the sum of all squares of all arrays. Where it is above max_norm, "
              "every array is multiplied by max_norm / norm; else nothing happens.",
