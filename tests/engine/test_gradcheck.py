@@ -347,6 +347,11 @@ def test_each_wrong_shape_is_recognised(words):
     assert words in diagnose(*OTHER_SHAPE[words])
 
 
+def test_a_number_far_too_small_is_told():
+    x = np.array([1.0, 2, 3])
+    assert "1e+200 times too small" in diagnose(1e-200 * x, x)
+
+
 def test_arrays_that_are_named_are_used():
     x, g, y = off_zero(3, 4, seed=6), normal(3, 4, seed=7), np.tanh(normal(3, 4, seed=8))
     for a, b, words in [

@@ -304,7 +304,7 @@ def _hints(k, sizes):
                for p, q in permutations(whole, 2) if _near(n, p / q)]
     unusual += [f"{m} is {whole[m]}: {m} - 1 in its place{' under a square root' * root}"
                 for m, root in product(whole, (0, 1))
-                if m > 2 and _near(n ** (1 + root), m / (m - 1), 1e-4)]     # an eps may be in it
+                if m > 2 and _near(n * n if root else n, m / (m - 1), 1e-4)]    # or with an eps
     unusual += [f"2 times {what}: {meant[not large]}"
                 for m, (what, *meant) in sizes.items() if m not in whole and _near(n, 2 * m)]
     unusual += ["bits in place of nats"] * _near(n, 1 / math.log(2))

@@ -253,9 +253,9 @@ def _altered(exercise, case, fault, runs):
     forms = FORMS if fault.what.startswith("the factor") else {**FORMS, **RARE}
     forms = forms if fault.what.startswith(VAGUE) else {}
     deep = forms and re.match("cannot|right|off by|a term .*, k constant", fault.what)
-    kind = str(fault.name).split(" after ")[0]          # "p after 1" and "p after 2": all of them
+    kind = re.sub(r"\d+$", "", str(fault.name))         # "p after 1" and "p after 2": all of them
     ordinary = [(c, name, given[name], _ways(exercise, c, forms, deep)) for c, given, _ in runs
-                for name in given or {} if name == fault.name or name.startswith(f"{kind} after ")
+                for name in given or {} if re.sub(r"\d+$", "", name) == kind
                 if c is case or not c.fault]
     results = {words: [(c, given, _result(ways.get(words), name))
                        for c, name, given, ways in ordinary]

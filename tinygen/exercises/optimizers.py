@@ -156,7 +156,7 @@ def _run_clip(answer, a, b, max_norm):
         raise Wrong(f"its first result is a {type(clipped).__name__}: the list of clipped arrays "
                     "was needed, and then the norm")
     first, second = clipped
-    return {"the first gradient": first, "the second gradient": second, "the norm": np.array(norm)}
+    return {"gradient 1": first, "gradient 2": second, "the norm": np.array(norm)}
 
 
 def _clip_case(name, max_norm, **more):
