@@ -141,7 +141,7 @@ defvjp(relu, lambda g, y, x: g * (y > 0))
 def leaky_relu(x, slope=0.01):
     """x where x > 0, else slope * x (0 <= slope <= 1).   The derivative at 0 is slope"""
     return xp.maximum(x, x * slope)
-defvjp(leaky_relu, lambda g, y, x, slope=0.01: g * ((x > 0) * (1 - slope) + slope).astype(g.dtype))
+defvjp(leaky_relu, lambda g, y, x, slope=0.01: g * ((x > 0).astype(g.dtype) * (1 - slope) + slope))
 
 
 @primitive
