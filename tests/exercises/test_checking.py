@@ -11,7 +11,8 @@ import pytest
 from tinygen import exercises
 from tinygen.engine.diagnosis import CANNOT_TELL
 from tinygen.exercises import EXERCISES, check, check_file, running
-from tinygen.exercises.checking import Case, Exercise, Report, source
+from tinygen.exercises.checking import Report, source
+from tinygen.exercises.task import Case, Exercise
 
 TANH, SOFTMAX = EXERCISES["ex02_tanh"], EXERCISES["ex07_softmax"]
 BODY = "import numpy as np\n\n\ndef tanh_backward(g, y):\n    "

@@ -7,7 +7,6 @@ installed, written or overwritten.
 """
 import argparse
 import re
-import sys
 from pathlib import Path
 
 from .checking import Report, check, source

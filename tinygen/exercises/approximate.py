@@ -5,7 +5,7 @@ import numpy as np
 
 from .. import distributions
 from ..models.approximate import mixture, vae
-from .checking import Case, Exercise, named, random
+from .task import Case, Exercise, named, random
 
 # --- 28 to 30: the VAE ----------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from ..engine import backward, elementwise, fused, products, reductions
-from .checking import Case, Exercise, named, random
+from .task import Case, Exercise, named, random
 
 
 # --- 1: the chain rule ----------------------------------------------------------------------------

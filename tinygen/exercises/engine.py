@@ -4,8 +4,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from ..engine import backward, elementwise, tensor
-from .checking import Case, Exercise, named, random
 from .running import Wrong
+from .task import Case, Exercise, named, random
 
 
 # --- 18: the order of the walk back ---------------------------------------------------------------

@@ -5,7 +5,7 @@ import numpy as np
 
 from ..models.implicit import objectives
 from .approximate import softplus
-from .checking import Case, Exercise, random
+from .task import Case, Exercise, random
 
 GAN_LOSSES = Exercise(
     "ex33_gan_losses", "the critic's loss, and the non-saturating generator's",

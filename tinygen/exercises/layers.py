@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from ..engine import convolution, fused, products, reductions, shaping
-from .checking import Case, Exercise, named, random
+from .task import Case, Exercise, named, random
 
 EPS = 1e-5
 

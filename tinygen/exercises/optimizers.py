@@ -4,8 +4,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from .. import optim
-from .checking import Case, Exercise, named, random
 from .running import Wrong
+from .task import Case, Exercise, named, random
 
 
 def _follow(step, p, gs, state, *names):

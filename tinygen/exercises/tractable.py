@@ -4,8 +4,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from ..models.tractable import coupling_flow, made, pixelcnn
-from .checking import Case, Exercise, named, random
 from .running import Wrong
+from .task import Case, Exercise, named, random
 
 # --- 25 and 26: masks -----------------------------------------------------------------------------
 
