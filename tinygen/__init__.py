@@ -11,7 +11,7 @@ Reading order, each file importing only from those before it:
     engine/elementwise.py, shaping.py, reductions.py    the operations: on elements, of shapes,
     engine/products.py, convolution.py, pooling.py,     along axes, products, images, and what is
     engine/fused.py                                     fused for speed or stability
-    engine/gradcheck.py, diagnosis.py   is a derivative right, and if not, what is wrong with it?
+    engine/gradcheck.py, factors.py, diagnosis.py   is a derivative right? If not, in which way?
     engine/trace.py       the graph made visible; debug mode
     nn/                   layers
     optim.py, distributions.py

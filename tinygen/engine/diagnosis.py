@@ -12,8 +12,8 @@ from itertools import chain, combinations, permutations, product
 import numpy                    # a diagnosis is made on the host, whatever the backend
 
 from .backend import to_numpy
+from .factors import ALIKE, hints, near, sizes_in_sight, times
 
-ALIKE = 1e-5                    # of the largest element: what counts as equal
 CANNOT_TELL = "cannot tell in which way it is wrong"
 
 
@@ -32,7 +32,7 @@ def diagnoses(given, wanted, terms=None, **named):
     named = {name: _host(t) for name, t in named.items()}
     like = {name: numpy.broadcast_to(t, b.shape) for name, t in named.items()
             if t.ndim and _fits(t, b)}
-    sizes = _sizes(b, named)
+    sizes = sizes_in_sight(b, named)
     with numpy.errstate(all="ignore"):
         if a.shape != b.shape:
             rows = chain(_formulas(a, b, named), _shapes(a, b, sizes))
@@ -93,7 +93,7 @@ def _multiples(a, b, sizes):
     yield not numpy.isfinite(a).any(), "not finite: an overflow, a division by 0 or a log of 0"
     yield not a.any(), "all zeros: forgotten, or the graph is cut (by detach, no_grad or .data)"
     yield not b.any(), "should be zero: f does not depend on it"
-    yield k, k and _times(k, sizes)
+    yield k, k and times(k, sizes)
     yield same(a, abs(b)), "its absolute value: a sign is lost"
     yield same(a, numpy.floor(b)) or same(a, numpy.trunc(b)), "rounded to whole numbers, as // does"
 
@@ -162,7 +162,7 @@ def _factors(a, b, sizes, like):
         for name, t in like.items():
             for k, state in ((_ratio(a * function(t), b, sizes), "missing"),
                              (_ratio(a, b * function(t), sizes), "there once too often")):
-                rest = f", and the rest is {_times(k, sizes)}" if k and not _near(k, 1) else ""
+                rest = f", and the rest is {times(k, sizes)}" if k and not near(k, 1) else ""
                 yield k, f"the factor {form.format(name)} is {state}{rest}"
     for p, words in {2: "square", 0.5: "square root", -1: "inverse"}.items():
         yield same(abs(a), abs(b) ** p), f"its {words} where it was needed itself"
@@ -257,7 +257,7 @@ def regress(given, wanted, terms, **named):
     `diagnose`.
     """
     a, b = _host(given), _host(wanted)
-    sizes = _sizes(b, named)
+    sizes = sizes_in_sight(b, named)
     T = numpy.stack([(_host(t) + 0 * b).ravel() for t in terms.values()], 1)    # (elements, terms)
     lengths = numpy.linalg.norm(T, axis=0)
     if a.shape != b.shape or b.size <= len(terms) or not (
@@ -270,7 +270,7 @@ def regress(given, wanted, terms, **named):
         return None
     told = {}
     for name, k in zip(terms, weights):
-        if not _near(k, 1):
+        if not near(k, 1):
             told.setdefault(f"{k:.4f}", (k, []))[1].append(f"'{name}'")
     return ", and ".join(_weight(k, names, sizes) for k, names in told.values())
 
@@ -280,55 +280,7 @@ def _weight(k, names, sizes):
     if abs(k) < ALIKE:
         return f"the terms {words} are missing" if several else f"the term {words} is missing"
     return (f"the terms {words} have" if several else f"the term {words} has") + (
-        f" weight {k:.4g}, should be 1: {_times(k, sizes)}")
-
-
-def _times(k, sizes):
-    """In words, that a gradient is k times too large."""
-    n, hints = max(abs(k), 1 / abs(k)), _hints(k, sizes)
-    words = f"{n:.6g} times too {'large' if abs(k) > 1 else 'small'}" + f" ({hints}?)" * bool(hints)
-    sign = ["negated"] * (k < 0)
-    return ", and ".join(sign if _near(n, 1) else [*sign, words])
-
-
-def _hints(k, sizes):
-    """What may have made a gradient k times too large."""
-    large, n = abs(k) > 1, max(abs(k), 1 / abs(k))
-    hints = [("added twice, or a half left out" if large else "the 2 of a square left out")
-             ] * _near(n, 2)
-    whole = {m: what for m, (what, *_) in sizes.items() if what.startswith("the ")}
-    hints += [f"{f'{m} is ' * (m in whole)}{what}: {meant[not large]}"
-              for m, (what, *meant) in sizes.items() if _near(n, m)]
-    hints += [f"the square root of {m}, {whole[m]}" for m in whole if _near(n * n, m)]
-    unusual = [f"{p} is {whole[p]}, {q} is {whole[q]}: one in place of the other"
-               for p, q in permutations(whole, 2) if _near(n, p / q)]
-    unusual += [f"{m} is {whole[m]}: {m} - 1 in its place{' under a square root' * root}"
-                for m, root in product(whole, (0, 1))
-                if m > 2 and _near(n * n if root else n, m / (m - 1), 1e-4)]    # or with an eps
-    unusual += [f"2 times {what}: {meant[not large]}"
-                for m, (what, *meant) in sizes.items() if m not in whole and _near(n, 2 * m)]
-    unusual += ["bits in place of nats"] * _near(n, 1 / math.log(2))
-    return ", or ".join(hints or unusual[:2])
-
-
-def _sizes(b, named):
-    """{n: (what it is, what n times too large means, and n times too small)}, for every size and
-    every number in sight."""
-    found = {}
-    for of, t in [("", b), *((f" of {name}", t) for name, t in named.items())]:
-        for axis, n in enumerate(t.shape):
-            found.setdefault(n, f"the size of axis {axis}{of}")
-        found.setdefault(t.size, f"the number of elements{of}")
-    sizes = {n: (what, "a sum where a mean was meant", "a mean where a sum was meant")
-             for n, what in found.items() if n > 1}
-    often, left_out = "a factor once too often", "a factor left out"
-    for name, t in named.items():
-        if t.ndim == 0 and 0 < t != 1:
-            t = float(t)
-            sizes |= {t: (f"{name} = {t:.4g}", often, left_out)} if t > 1 else {
-                1 / t: (f"{name} = {t:.4g}", left_out, often),
-                1 / (1 - t): (f"1 - {name} = {1 - t:.4g}", left_out, often)}
-    return sizes
+        f" weight {k:.4g}, should be 1: {times(k, sizes)}")
 
 
 def _ratio(a, b, sizes):
@@ -336,17 +288,13 @@ def _ratio(a, b, sizes):
     k = float((a * b).sum() / (b * b).sum())
     if not k or not same(a, k * b):
         return None
-    known = _hints(k, sizes) or _near(abs(k), 1)
+    known = hints(k, sizes) or near(abs(k), 1)
     return k if known or numpy.count_nonzero(b) > 2 else None
 
 
 def same(a, b, rtol=ALIKE):
     bound = rtol * abs(b).max(initial=0)
     return a.shape == b.shape and bool(bound < numpy.inf and (abs(a - b) <= bound).all())
-
-
-def _near(x, y, rtol=ALIKE):
-    return abs(x - y) <= rtol * abs(y)
 
 
 def _host(a):
