@@ -160,6 +160,9 @@ ANSWERS["ex27_coupling"] = Answers(
         mistake("divided by s where", inverse=inverse_with(lambda b, s, t: (b - t) / s)),
         mistake(r"/ stands where", inverse=inverse_with(
             lambda b, s, t: (b - t) * np.exp(s))),
+        mistake("forward gives z alone", forward=lambda x, net: forward(x, net)[0]),
+        mistake("inverse gives 2 results, where x alone", inverse=lambda z, net: (
+            inverse(z, net), np.zeros(len(z)))),
         mistake("z_a and z_b are exchanged", forward=lambda x, net: (
             np.roll(forward(x, net)[0], x.shape[1] // 2, axis=1), forward(x, net)[1])),
         mistake("undo the last step first", inverse=inverse_with(

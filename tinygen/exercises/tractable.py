@@ -98,8 +98,13 @@ def _coupling_inverse(z):
 
 def _run_coupling(answer, x, z):
     """The halves of each result by themselves: the first one only passes through."""
-    given = named(answer.forward(x, _net), "z", "logdet")
-    results = {"logdet": given.get("logdet"), "x": answer.inverse(z, _net), "z": given["z"]}
+    given, back = answer.forward(x, _net), answer.inverse(z, _net)
+    if isinstance(given, np.ndarray):
+        raise Wrong("forward gives z alone, where z and logdet were needed")
+    if isinstance(back, tuple):
+        raise Wrong(f"inverse gives {len(back)} results, where x alone was needed")
+    given = named(given, "z", "logdet")
+    results = {"logdet": given.get("logdet"), "x": back, "z": given["z"]}
     for name in "zx":
         if results[name] is not None and np.shape(results[name]) != x.shape:
             raise Wrong(f"{name} has the shape {np.shape(results[name])} where {x.shape} was "
