@@ -107,25 +107,25 @@ z, logdet = (tg.to_numpy(a).astype(float) for a in with_slope(line))
 slopes = np.gradient(z, line.astype(float))
 off = np.abs(slopes / np.exp(logdet) - 1)[100:-100].max()
 samples = with_slope.inverse(rng.normal(size=5000).astype("f"))
-inner = z[8000:12000].astype("f")
+inner = z[6667:13334].astype("f")
 back = np.abs(tg.to_numpy(with_slope(with_slope.inverse(inner))[0]) - inner)
 print(f"integral of p_theta {total:.4f};  f' by differences differs by {off:.1%} at most;  "
       f"f(f^-1(z)) - z at most {back.max():.0e}")
 
 # %% The picture
 fig, axes = plotting.figure(1, 3, (15, 4))
-here = line[8000:12000]
+here = line[6667:13334]
 axes[0, 0].plot(here, p_data(here), color="#555555", label="p_data")
 learned = np.exp(tg.to_numpy(with_slope.log_prob(here)))
 axes[0, 0].plot(here, learned, color="#1b6ca8", label="p_theta")
 axes[0, 0].hist(samples, 150, density=True, alpha=0.3, label="samples f^-1(z)", range=(-4, 4))
 axes[0, 0].set(xlabel="x", ylabel="density", title="p_X(x) = p_Z(f(x)) f'(x)")
-axes[0, 1].plot(here, z[8000:12000])
+axes[0, 1].plot(here, z[6667:13334])
 for value in (-2, -1, 0, 1, 2):
     at = with_slope.inverse(np.array([value], "f"))[0]
     axes[0, 1].plot([at, at, -4.6], [-4, value, value], color="#999999", linewidth=0.7)
 axes[0, 1].set(xlabel="x", ylabel="z = f(x)", title="steep where x is likely", ylim=(-4, 4))
-axes[0, 2].plot(here, np.exp(logdet[8000:12000]))
+axes[0, 2].plot(here, np.exp(logdet[6667:13334]))
 axes[0, 2].set(xlabel="x", ylabel="f'(x)", title="the stretch, whose logarithm is added")
 axes[0, 0].legend(fontsize=8)
 print("figure:", plotting.save(fig, args.out, "18_change_of_variables.png", args.show))

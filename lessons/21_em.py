@@ -121,7 +121,7 @@ for ax, (i, (weights, means, L)) in zip(axes[0], snapshots.items()):
     for k in range(K):
         ax.plot(*(means[k] + circle @ np.linalg.inv(L[k])).T, color="#c8553d", linewidth=1)
     ax.set(title=f"EM, round {i}: 2 sigma", xlim=(-3.2, 3.2), ylim=(-3.2, 3.2))
-axes[0, 4].plot(-np.array(curve), label="EM: nll, all points")
+axes[0, 4].plot(-np.array(curve), color="#c8553d", label="EM: nll, all points")
 plotting.curve(axes[0, 4], -np.array(climbs), "Adam: nll, a batch", "#1b6ca8")
 plotting.floor_line(axes[0, 4], floor, "floor h(p_data)")
 axes[0, 4].set(xlabel="round, or step", ylabel="nats per point", title="the same place")

@@ -80,7 +80,7 @@ def effective(model, k=50):
 
 
 told = {k: effective(m) for k, m in models.items()}
-print("of 50 guesses as good as: " + ", ".join(
+print("50 guesses are worth as many as " + ", ".join(
     f"{n:.1f} (trained with k = {k}; mean sd of q {s:.2f})" for k, (n, s) in told.items()))
 
 # %% The picture

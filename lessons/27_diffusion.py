@@ -66,8 +66,8 @@ with ema.averaged():
         for t in range(1, T + 1):               # the rate of each level, a mean over the points
             terms.append(-model._term(test, np.full(n, t), None).data.mean())
     rate = float(model.encode(test).kl().sum(1).mean())
-    print(f"its parts: last KL, to N(0, I) {rate:.4f}; {T - 1} KLs between {sum(terms[1:]):.3f}; "
-          f"-ln p(x | x_1) {terms[0]:.3f} nats")
+    print(f"its parts, by other noise: last KL, to N(0, I) {rate:.4f}; {T - 1} KLs between "
+          f"{sum(terms[1:]):.3f}; -ln p(x | x_1) {terms[0]:.3f} nats")
 
     # %% Sampling: from x_T ~ N(0, I) down, one draw a step
     tg.seed(args.seed)
