@@ -1,4 +1,4 @@
-"""The source stays small enough to be read: budgets in lines of code, held here.
+"""The source stays small enough to be read: budgets in lines of code and in columns, held here.
 
 A line of code is one that holds more than a comment or a docstring; what explains is not counted.
 """
@@ -34,6 +34,14 @@ def test_lines_of_code_are_those_that_do_something():
     text = '"""What it is\n\nfor"""\n\n# why\ndef f(x):  # here\n    "doc"\n    return """a\n' \
            '    b""" + x\n'
     assert code_lines(text) == 3
+
+
+def test_no_line_has_more_than_100_columns():
+    files = (path for folder in ("tinygen", "tests", "lessons")
+             for path in (PACKAGE.parent / folder).rglob("*.py"))
+    assert not [f"{path}:{i}" for path in files
+                for i, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+                if len(line) > 100]
 
 
 @pytest.mark.parametrize("names, budget", [(CORE, 700), (OPERATIONS, 900)])

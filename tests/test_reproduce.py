@@ -135,7 +135,7 @@ def test_early_stopping_keeps_the_best(tmp_path):
 
 
 def test_plays_are_windows_and_what_comes_next(tmp_path):
-    """Of a text of 200 that counts up, 180 are trained on, and the windows of the last 20 judged."""
+    """Of a text of 200 that counts up, 180 are trained on, and windows of the last 20 judged."""
     read = []
 
     class Reader(Guess):

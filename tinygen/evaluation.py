@@ -25,8 +25,8 @@ def mean_and_error(f, x, batch_size=500):
     As in mean_and_error(model.log_prob, test). One example has no error: nan."""
     values = in_batches(f, x, batch_size, "mean_and_error").astype("float64")
     if values.shape != (len(x),):
-        raise ValueError(f"mean_and_error: f gave shape {values.shape} for {len(x)} examples; needs "
-                         "one value each, as log_prob gives")
+        raise ValueError(f"mean_and_error: f gave shape {values.shape} for {len(x)} examples; "
+                         "needs one value each, as log_prob gives")
     with numpy.errstate(invalid="ignore"):          # -inf, an impossible example, has none either
         error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
     return float(values.mean()), float(error)

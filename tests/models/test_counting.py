@@ -476,7 +476,8 @@ NAN = np.array([[0.5, math.nan]])
     *[(f"smoothing is {a!r}; needs", lambda a=a: NGram(3, 2, a))
       for a in (-1, math.inf, math.nan, 2e15, "a", None, 10 ** 400)],
     ("clip is 'a'; needs", lambda: IndependentBernoulli(2, clip="a")),
-    *[("Histogram: low .* and high .*; needs low < high", lambda low=low, high=high: Histogram(low, high))
+    *[("Histogram: low .* and high .*; needs low < high",
+       lambda low=low, high=high: Histogram(low, high))
       for low, high in (("a", 1), (-1e308, 1e308), (1, 0), (0, None))],
     ("steps is 0; needs", lambda: MixtureOfBernoullis(2, 1).fit([[1, 0]], steps=0)),
     ("NGram: x holds 0.5; needs whole numbers", lambda: NGram(3).fit(np.full((2, 2), 0.5))),

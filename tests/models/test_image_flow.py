@@ -225,8 +225,8 @@ def test_learning_beats_independent_pixels(name):
     (lambda: glow((1, 2, 2), 1, steps=2, hidden=4, levels=2, alpha=1e-9), (1, 2, 2)),
     (lambda: realnvp((1, 4, 2), 1, hidden=4, levels=2, alpha=1e-9), (1, 4, 2))])
 def test_pictures_sum_to_one_and_samples_follow(make, shape):
-    """P(k) = E_u p(k + u), by 600 draws of u for each of the 2^D pictures; Pearson's chi-square with
-    what is not known of P, in standard deviations above its mean."""
+    """P(k) = E_u p(k + u), by 600 draws of u for each of the 2^D pictures; Pearson's chi-square
+    with what is not known of P, in standard deviations above its mean."""
     model, D, n = shaken(make(), 0.1), math.prod(shape), 20_000
     k = np.array(list(itertools.product((0.0, 1.0), repeat=D))).reshape(-1, *shape)
     draws = np.exp([log_prob(model, k) for _ in range(600)])

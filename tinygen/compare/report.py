@@ -124,8 +124,8 @@ def as_csv(all_lines):
 # --- pictures -------------------------------------------------------------------------------------
 
 def draw(all_lines):
-    """A PNG, as bytes. A row of panels a world: nats, samples under p_data, time to sample, a factor
-    read off."""
+    """A PNG, as bytes. A row of panels a world: nats, samples under p_data, time to sample, a
+    factor read off."""
     worlds = by_world(all_lines)
     longest = max(map(len, worlds.values()))
     fig, axes = plotting.figure(len(worlds), 4, (17, len(worlds) * (2 + 0.3 * longest)))

@@ -25,8 +25,8 @@ from .priors import StandardNormal
 
 def conv_coders(side, latent, channels=(16, 32), activation=relu, colours=1):
     """(encoder, decoder) for VAE(colours * side * side, latent, coders=...), pictures as rows: two
-    convolutions of stride 2 down, two transposed ones up.   (B, D) -> (B, 2 Z); (..., Z) -> (..., D)
-    """
+    convolutions of stride 2 down, two transposed ones up.   (B, D) -> (B, 2 Z);   (..., Z) ->
+    (..., D)"""
     if side % 4:
         raise ValueError(f"conv_coders: side is {side}; needs a multiple of 4 (halved twice)")
     a, b = widths("conv_coders", channels, "channels")

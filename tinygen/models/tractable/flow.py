@@ -13,8 +13,9 @@ A ladder. Each rung is a bijection that is richer, or whose determinant is cheap
     Autoregressive     a triangular Jacobian, by an order: MAF and IAF, in autoregressive_flow.py
 
 A step keeps what each layer does: ActNorm 2 to 3 arrays of the size of x, BatchNorm 6,
-InvertibleLinear 1 to 2. What only images need is in image_flow.py. Each channel (axis 1) of a vector (B, C) or an image
-(B, C, H, W) is treated alike: InvertibleLinear is also the 1 x 1 convolution of Glow.
+InvertibleLinear 1 to 2. What only images need is in image_flow.py. Each channel (axis 1) of a
+vector (B, C) or an image (B, C, H, W) is treated alike: InvertibleLinear is also the 1 x 1
+convolution of Glow.
 """
 import math
 
@@ -219,7 +220,8 @@ class ActNorm(Bijection):
     """z = (x - b) e^s, b and s (C,) for each channel, logdet = H W sum(s).
 
     The first batch of more than one value a channel seen while training sets b and s, so that there
-    z has mean 0 and variance 1; from then on they are weights as others. Source: Kingma & Dhariwal 2018, section 3.1."""
+    z has mean 0 and variance 1; from then on they are weights as others.
+    Source: Kingma & Dhariwal 2018, section 3.1."""
 
     def __init__(self, C):
         check_sizes("ActNorm", C=C)

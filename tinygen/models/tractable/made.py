@@ -146,8 +146,8 @@ class MADE(Autoregressive):
 
     direct=True adds the masked x W of FVSBN to the logits. Degrees of hidden units spread evenly
     over 0..D-2. With `resample_order` before each batch it learns all orders and connectivities at
-    once, and `log_prob_averaged` asks many of them. A step keeps about B (4 D + 2 U) numbers, U hidden
-    units in all.
+    once, and `log_prob_averaged` asks many of them. A step keeps about B (4 D + 2 U) numbers, U
+    hidden units in all.
     Source: Germain et al. 2015, eqs. 8 to 13."""
 
     def __init__(self, D, hidden=(512, 512), order=None, activation=relu, direct=False):

@@ -18,9 +18,9 @@ class Transformer(SequenceModel):
 
     W is one table for both ends (Press & Wolf 2017). dropout: of embeddings, weights of attention
     and what each block adds; call eval() before samples are drawn. For binary pixels V is 2 and
-    context D. Starts from weights N(0, std^2), divided by sqrt(2 L) where they add to h as in GPT-2,
-    and biases 0. std None: fan_in^(-1/2) of each, so that narrow networks start as loud as wide
-    ones; GPT-2 has 0.02 for widths from 768. Memory of a step: about L (23 B T C + B H T^2)
+    context D. Starts from weights N(0, std^2), divided by sqrt(2 L) where they add to h, as in
+    GPT-2, and biases 0. std None: fan_in^(-1/2) of each, so that narrow networks start as loud as
+    wide ones; GPT-2 has 0.02 for widths from 768. Memory of a step: about L (23 B T C + B H T^2)
     numbers; with dropout, when attention is not fused, L (31 B T C + 5 B H T^2).
     Source: Radford et al. 2019, section 2.3; on pixels, Chen et al. 2020, section 3."""
 
